@@ -1,0 +1,15 @@
+//! The floor of the house: paths, content hashes, rows and tables of rows.
+//!
+//! A *row* says what one path of a workspace is: its kind, permission bits, owner, time, size and content hash. A
+//! *table* is the sorted set of rows of one directory, snapshot or listing. Everything that decides (`plan`) and
+//! everything that acts (`worktree`, `store`, `sync`) speaks in these words.
+//!
+//! This room is pure: it must not know of disks, networks, clocks or any other module of this crate.
+
+mod hash;
+mod path;
+mod row;
+
+pub use hash::{Hash, Hasher};
+pub use path::{MAX_PATH_BYTES, MAX_SEGMENT_BYTES, PathError, RelPath};
+pub use row::{ETag, Kind, PERMISSION_BITS, Row, Rows, tree_digest};

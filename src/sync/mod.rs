@@ -1,0 +1,1 @@
+//! Pull, commit, live tree, publish, import: the orchestration of the rooms below.
