@@ -20,8 +20,8 @@ std::arch::global_asm!(
     "stopover_entry:",
     // rdx holds the dynamic linker's exit function, which _start wants; a system call changes rax, rcx, r11 only.
     "mov r9, rdx",
-    "mov eax, 14",                 // rt_sigprocmask
-    "xor edi, edi",                // SIG_BLOCK
+    "mov eax, 14",  // rt_sigprocmask
+    "xor edi, edi", // SIG_BLOCK
     "lea rsi, [rip + 2f]",
     "lea rdx, [rip + stopover_inherited_mask]",
     "mov r10d, 8",
@@ -48,12 +48,12 @@ std::arch::global_asm!(
     "stopover_entry:",
     // x0 holds the dynamic linker's exit function, which _start wants.
     "mov x9, x0",
-    "mov x0, #0",                  // SIG_BLOCK
+    "mov x0, #0", // SIG_BLOCK
     "adr x1, 2f",
     "adrp x2, stopover_inherited_mask",
     "add x2, x2, :lo12:stopover_inherited_mask",
     "mov x3, #8",
-    "mov x8, #135",                // rt_sigprocmask
+    "mov x8, #135", // rt_sigprocmask
     "svc #0",
     "adrp x2, stopover_entry_ran",
     "add x2, x2, :lo12:stopover_entry_ran",

@@ -15,13 +15,7 @@ pub(super) fn is_ignored(signal: i32) -> bool {
     let mut action = KernelAction { handler: 0, rest: [0; 7] };
     // SAFETY: the kernel writes at most its own `struct sigaction` (32 bytes), `action` has 64.
     let done = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal,
-            std::ptr::null::<KernelAction>(),
-            &raw mut action,
-            SET,
-        )
+        libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<KernelAction>(), &raw mut action, SET)
     };
     done == 0 && action.handler == libc::SIG_IGN
 }
