@@ -1,1 +1,87 @@
-//! Which package managers to run, in which order, and how the app is started. Detection is pure over a view of the directory.
+//! Installs what a workspace needs, and finds how its app is started.
+//!
+//! Detection ([`detect`], [`start_command`]) is pure over a [`View`] of the directory's top: a table of files in, a
+//! [`Plan`] or a [`Start`] out. [`run`] acts on it: one tool after the other, each in a process group of its own, with
+//! a deadline and a cancel that leave no process behind. Knows no S3, no sync and no supervisor; it is the whole of
+//! the subcommand `install`, which PID 1 starts as a child.
+//!
+//! **What PID 1 gets** ([`InstallOutcome::record`]): the rows of what ran as a JSON array, a NUL byte, then words that
+//! each end in a NUL: first the environment assignments `NAME=VALUE` that the app needs (`PATH` with `.venv/bin` in
+//! front, say), then one empty word, then the words of the start command, none where a command was given. The
+//! assignments are for the app whether its command was given or found; its program is looked up in the new `PATH`.
+
+mod cancel;
+mod disk;
+mod explain;
+mod outcome;
+mod plan;
+mod view;
+
+use std::{os::fd::BorrowedFd, path::PathBuf, time::Duration};
+
+pub use self::{
+    cancel::CancelSignals,
+    disk::Disk,
+    explain::{ExplainedStart, ExplainedStep, Explanation, explain},
+    outcome::{InstallOutcome, Ran},
+    plan::{InstallError, NoStart, Plan, Start, Step, command_line},
+    view::{Content, Memory, Presence, View},
+};
+use crate::config::Install;
+
+/// What [`run`] is asked to do.
+#[derive(Debug)]
+pub struct InstallRequest<'a> {
+    /// The directory of the workspace, absolute.
+    pub directory: PathBuf,
+    /// stopover's own directory: the last resort for caches where neither HOME nor /tmp can be written.
+    pub state: PathBuf,
+    /// `STOPOVER_INSTALL`.
+    pub choice: Install,
+    /// `STOPOVER_INSTALL_TIMEOUT`, for all steps together.
+    pub timeout: Duration,
+    /// Whether the start command is looked for too, because none was given.
+    pub find_start: bool,
+    /// Becomes readable when the install is to be cancelled: [`CancelSignals`], or the end of a pipe.
+    pub cancel: Option<BorrowedFd<'a>>,
+}
+
+/// Which package managers to run for this directory, and in which order.
+///
+/// # Errors
+/// Two lockfiles of one ecosystem that nothing decides between, or a manifest that cannot be read.
+pub fn detect(_view: &dyn View) -> Result<Plan, InstallError> {
+    Ok(Plan::default())
+}
+
+/// How the app of this directory is started.
+///
+/// # Errors
+/// Where nothing tells: what was looked for.
+pub fn start_command(_view: &dyn View) -> Result<Start, InstallError> {
+    Err(InstallError::NoStart(NoStart { looked_for: Vec::new() }))
+}
+
+/// What to install by `STOPOVER_INSTALL`: nothing, the user's own command, or what was detected.
+fn choose(choice: &Install, detected: impl FnOnce() -> Result<Plan, InstallError>) -> Result<Plan, InstallError> {
+    match choice {
+        Install::None => Ok(Plan::default()),
+        Install::Auto => detected(),
+        Install::Command(words) => Ok(Plan {
+            steps: vec![Step {
+                tool: words.first().cloned().unwrap_or_default(),
+                command: words.clone(),
+                because: "STOPOVER_INSTALL".to_owned(),
+                needs_whole_tree: Some("nobody but its author knows what a command reads"),
+                ..Step::default()
+            }],
+            warnings: Vec::new(),
+        }),
+    }
+}
+
+/// Detects, installs, and finds the start command. Blocks; to be called from a thread that waits for no other child.
+#[must_use]
+pub fn run(_request: &InstallRequest<'_>) -> InstallOutcome {
+    InstallOutcome { ran: Vec::new(), environment: Vec::new(), start: None, warnings: Vec::new(), error: None }
+}
