@@ -11,5 +11,5 @@ mod path;
 mod row;
 
 pub use hash::{Hash, Hasher};
-pub use path::{MAX_PATH_BYTES, MAX_SEGMENT_BYTES, PathError, RelPath};
-pub use row::{ETag, Kind, PERMISSION_BITS, Row, Rows, tree_digest};
+pub use path::{MAX_PATH_BYTES, MAX_SEGMENT_BYTES, PathError, RelPath, read_spelling, spell};
+pub use row::{ETag, Kind, PERMISSION_BITS, Removed, Row, Rows, tree_digest};

@@ -5,7 +5,13 @@
 //! two paths share a spelling. Decoding knows only `\x5c` and `\x80` to `\xff`, and takes the result only if encoding
 //! it gives the same text again: otherwise `\x2f` or `\x2e\x2e` would be a way out of the workspace.
 
-use std::{borrow::Cow, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    borrow::{Borrow, Cow},
+    ffi::OsStr,
+    fmt,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
 /// The longest path, in bytes: `PATH_MAX` less the closing NUL.
 pub const MAX_PATH_BYTES: usize = 4095;
@@ -142,6 +148,13 @@ impl RelPath {
     }
 }
 
+// Tables can be asked by bytes: a slice orders and hashes exactly like the path.
+impl Borrow<[u8]> for RelPath {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Display for RelPath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.to_text())
@@ -152,6 +165,21 @@ impl fmt::Debug for RelPath {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:?}", self.to_text())
     }
+}
+
+/// Spells any bytes (a symlink's target) by the rule for paths; borrowed where nothing needs an escape.
+#[must_use]
+pub fn spell(bytes: &[u8]) -> Cow<'_, str> {
+    escape(bytes)
+}
+
+/// Reads what [`spell`] wrote.
+///
+/// # Errors
+/// [`PathError::Escape`] for text that is no bytes' spelling.
+pub fn read_spelling(text: &str) -> Result<Vec<u8>, PathError> {
+    let bytes = unescape(text);
+    if escape(&bytes) == text { Ok(bytes) } else { Err(PathError::Escape) }
 }
 
 fn escape(bytes: &[u8]) -> Cow<'_, str> {

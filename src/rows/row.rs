@@ -10,6 +10,10 @@ pub const PERMISSION_BITS: u16 = 0o777;
 /// A table: the rows of one directory, snapshot or listing, sorted by path bytes.
 pub type Rows = BTreeMap<RelPath, Row>;
 
+/// Paths that are gone although something still lies there: for each the version of the object that counts as removed,
+/// or `None` where only the path is said (an overlay's removed path).
+pub type Removed = BTreeMap<RelPath, Option<ETag>>;
+
 /// What a path is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Kind {

@@ -1,0 +1,1 @@
+//! Names for contents that cannot have the name they want.

@@ -1,0 +1,62 @@
+//! Why bytes from the bucket are not taken.
+
+/// Why some bytes are no head or tree that this version reads.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// A later version wrote it.
+    #[error(
+        "{what} has format {format}, this version reads up to {known}: it was made by a newer stopover, use that one"
+    )]
+    Newer {
+        /// `head.json` or `tree`.
+        what: &'static str,
+        /// The number found.
+        format: u64,
+        /// The newest number known here.
+        known: u64,
+    },
+    /// Something in it that only a later version could have written, though the number is known.
+    #[error("{what} has {found}: it was made by a newer stopover, use that one")]
+    NewerKind {
+        /// `head.json` or `tree`.
+        what: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// It is above a limit.
+    #[error("{what} is too large: more than {limit} {unit}")]
+    TooLarge {
+        /// What is measured.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// In which unit.
+        unit: &'static str,
+    },
+    /// It is damaged, or was never one.
+    #[error("{what} is damaged, line {line}: {why}")]
+    Malformed {
+        /// `head.json` or `tree`.
+        what: &'static str,
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong there.
+        why: String,
+    },
+    /// The bytes could not be read or inflated.
+    #[error("{what} could not be read: {error}")]
+    Read {
+        /// `head.json` or `tree`.
+        what: &'static str,
+        /// What reading or inflating said.
+        error: std::io::Error,
+    },
+}
+
+impl FormatError {
+    /// Whether a newer version would read it.
+    #[must_use]
+    pub const fn is_newer(&self) -> bool {
+        matches!(self, Self::Newer { .. } | Self::NewerKind { .. })
+    }
+}

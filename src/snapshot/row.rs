@@ -1,0 +1,1 @@
+//! One line of a tree: a row, or a removed path.
