@@ -49,13 +49,16 @@ pub struct Endpoint {
     pub region: Option<String>,
 }
 
-/// A pair of keys from `S3_ACCESS_KEY` and `S3_SECRET_KEY`. Never printed.
-#[derive(Clone, PartialEq, Eq)]
+/// A pair of keys from `S3_ACCESS_KEY` and `S3_SECRET_KEY`, or what PID 1 took out of the environment for its children.
+/// Never printed.
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credentials {
     /// Access key id.
     pub access_key: String,
     /// Secret key.
     pub secret_key: String,
+    /// `AWS_SESSION_TOKEN`, with temporary keys.
+    pub session_token: Option<String>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -206,6 +209,27 @@ pub enum LogFormat {
     Json,
 }
 
+/// What loosens a guard or belongs to one call; flags only, no variable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Call {
+    /// `--delete`: make equal, remove what the other side does not have.
+    pub delete: bool,
+    /// `--accept-deletes`: take many outside deletes for meant.
+    pub accept_deletes: bool,
+    /// `--allow-partial`: go on though some files cannot be restored.
+    pub allow_partial: bool,
+    /// `--allow-older`: take a head older than the last one seen here.
+    pub allow_older: bool,
+    /// `--overwrite`: replace files that differ, in a directory without state.
+    pub overwrite: bool,
+    /// `--dry-run`: say what would be done, write nothing.
+    pub dry_run: bool,
+    /// `--durable`: return at the durable point.
+    pub durable: bool,
+    /// `--include-lock`: take lockfiles even if they are ignored.
+    pub include_lock: bool,
+}
+
 /// Everything that is set, checked and merged. One for all subcommands; each reads what concerns it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -279,6 +303,16 @@ pub struct Config {
     pub log: LogLevel,
     /// Log format.
     pub log_format: LogFormat,
+    /// What loosens a guard or belongs to this call alone.
+    pub call: Call,
+}
+
+impl StoreUrl {
+    /// `s3://BUCKET/PREFIX/USER`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.prefix).trim_end_matches('/').to_owned()
+    }
 }
 
 /// What PID 1 hands to a sync child, as the words of one hidden flag `--handover`. File descriptors are numbers that
@@ -289,7 +323,7 @@ pub struct Handover {
     pub status: Option<i32>,
     /// Where it writes its receipt (opaque to PID 1), or its start command as NUL-separated words.
     pub receipt: Option<i32>,
-    /// Where it reads the credentials from, after it has made itself not dumpable: `KEY NUL SECRET`.
+    /// Where it reads the credentials from, after it has made itself not dumpable: `NAME=VALUE NUL` for each.
     pub credentials: Option<i32>,
     /// The control pipe of the last commit: `D` and 8 little-endian bytes (nanoseconds of CLOCK_MONOTONIC) set the
     /// deadline; end of file means that no process of the app lives any more.

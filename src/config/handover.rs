@@ -1,0 +1,87 @@
+//! The words of `--handover`: how PID 1 tells a child of the same binary what it inherits.
+
+use super::Handover;
+
+/// Words that no [`Handover`] is spelt as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("--handover is stopover's own: {0:?} is no word of it")]
+pub struct HandoverError(String);
+
+impl Handover {
+    /// One argument: comma-separated words, none of them secret.
+    #[must_use]
+    pub fn to_words(&self) -> String {
+        let mut words = Vec::new();
+        for (name, fd) in [
+            ("status", self.status),
+            ("receipt", self.receipt),
+            ("credentials", self.credentials),
+            ("control", self.control),
+        ] {
+            words.extend(fd.map(|fd| format!("{name}={fd}")));
+        }
+        words.extend(self.directory.map(|(device, inode)| format!("directory={device}:{inode}")));
+        words.extend(self.pulled.as_ref().map(|id| format!("pulled={id}")));
+        words.extend(self.ready.then(|| "ready".to_owned()));
+        words.extend(self.app_alive.then(|| "app-alive".to_owned()));
+        words.join(",")
+    }
+
+    /// Reads what [`Handover::to_words`] gives.
+    ///
+    /// # Errors
+    /// The first word that is none of its own.
+    pub fn from_words(words: &str) -> Result<Self, HandoverError> {
+        let mut handover = Self::default();
+        for word in words.split(',').filter(|word| !word.is_empty()) {
+            let wrong = || HandoverError(word.to_owned());
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let fd = || value.parse::<i32>().ok().filter(|fd| *fd > 2).ok_or_else(wrong).map(Some);
+            match name {
+                "status" => handover.status = fd()?,
+                "receipt" => handover.receipt = fd()?,
+                "credentials" => handover.credentials = fd()?,
+                "control" => handover.control = fd()?,
+                "directory" => {
+                    let (device, inode) = value.split_once(':').ok_or_else(wrong)?;
+                    handover.directory =
+                        Some((device.parse().map_err(|_| wrong())?, inode.parse().map_err(|_| wrong())?));
+                }
+                "pulled" if !value.is_empty() => handover.pulled = Some(value.to_owned()),
+                "ready" if value.is_empty() => handover.ready = true,
+                "app-alive" if value.is_empty() => handover.app_alive = true,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(handover)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_handover_survives_its_words(
+            fds in proptest::array::uniform4(proptest::option::of(3..1024_i32)),
+            directory in proptest::option::of(any::<(u64, u64)>()),
+            pulled in proptest::option::of("[0-9]{10}-[0-9a-f]{12}"),
+            ready: bool,
+            app_alive: bool,
+        ) {
+            let [status, receipt, credentials, control] = fds;
+            let handover =
+                Handover { status, receipt, credentials, control, ready, pulled, directory, app_alive };
+            prop_assert_eq!(Handover::from_words(&handover.to_words()), Ok(handover));
+        }
+    }
+
+    #[test]
+    fn standard_descriptors_and_foreign_words_are_refused() {
+        for words in ["status=1", "status=x", "status", "ready=1", "directory=5", "pulled=", "what"] {
+            assert!(Handover::from_words(words).is_err(), "{words}");
+        }
+    }
+}
