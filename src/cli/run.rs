@@ -68,5 +68,6 @@ fn plain() -> Config {
         summary: None,
         log: LogLevel::Info,
         log_format: LogFormat::Text,
+        call: crate::config::Call::default(),
     }
 }
