@@ -11,10 +11,18 @@
 //! assignments are for the app whether its command was given or found; its program is looked up in the new `PATH`.
 
 mod cancel;
+#[cfg(test)]
+mod cases;
 mod disk;
 mod explain;
+mod json5;
+mod languages;
+mod manifest;
+mod node;
 mod outcome;
 mod plan;
+mod python;
+mod start;
 mod view;
 
 use std::{os::fd::BorrowedFd, path::PathBuf, time::Duration};
@@ -24,7 +32,7 @@ pub use self::{
     disk::Disk,
     explain::{ExplainedStart, ExplainedStep, Explanation, explain},
     outcome::{InstallOutcome, Ran},
-    plan::{InstallError, NoStart, Plan, Start, Step, command_line},
+    plan::{InstallError, NoStart, Otherwise, Place, Plan, Start, Step, Usual, Versions, command_line},
     view::{Content, Memory, Presence, View},
 };
 use crate::config::Install;
@@ -50,16 +58,30 @@ pub struct InstallRequest<'a> {
 ///
 /// # Errors
 /// Two lockfiles of one ecosystem that nothing decides between, or a manifest that cannot be read.
-pub fn detect(_view: &dyn View) -> Result<Plan, InstallError> {
-    Ok(Plan::default())
+pub fn detect(view: &dyn View) -> Result<Plan, InstallError> {
+    let mut plan = Plan::default();
+    node::detect(view, languages::has_deno(view)?, &mut plan)?;
+    python::detect(view, &mut plan)?;
+    for ecosystem in [
+        languages::deno,
+        languages::php,
+        languages::ruby,
+        languages::go,
+        languages::rust,
+        languages::elixir,
+        languages::dotnet,
+    ] {
+        ecosystem(view, &mut plan)?;
+    }
+    Ok(plan)
 }
 
 /// How the app of this directory is started.
 ///
 /// # Errors
 /// Where nothing tells: what was looked for.
-pub fn start_command(_view: &dyn View) -> Result<Start, InstallError> {
-    Err(InstallError::NoStart(NoStart { looked_for: Vec::new() }))
+pub fn start_command(view: &dyn View) -> Result<Start, InstallError> {
+    start::start_command(view)
 }
 
 /// What to install by `STOPOVER_INSTALL`: nothing, the user's own command, or what was detected.

@@ -15,14 +15,104 @@ pub struct Step {
     pub directory: String,
     /// The file that decided, or the variable.
     pub because: String,
-    /// Where the tool keeps what it downloaded.
+    /// Where the tool keeps what it downloaded, in words.
     pub cache: Option<String>,
     /// Variables for the tool; those that the user has set stay as they are.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(&'static str, String)>,
+    /// Variables of the container that the tool must not see.
+    pub unset: Vec<&'static str>,
+    /// Places that the tool writes to, which a read-only image may not allow.
+    pub places: Vec<Place>,
     /// Why this step cannot begin before the whole tree is there; `None`: the manifests are enough.
     pub needs_whole_tree: Option<&'static str>,
     /// What to do where the image lacks the tool.
     pub fix: String,
+    /// Which versions of the tool do what `command` says.
+    pub versions: Option<Versions>,
+    /// What to run instead where npm says that lockfile and manifest differ (`EUSAGE`).
+    pub if_out_of_step: Option<Vec<String>>,
+}
+
+/// A place that a tool writes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The variable that names it.
+    pub variable: &'static str,
+    /// A variable above it, and what is below that: without `GOMODCACHE` it is `pkg/mod` of `GOPATH`.
+    pub within: Option<(&'static str, &'static str)>,
+    /// Where it is if no variable says so.
+    pub usual: Usual,
+    /// Whether the app must find the same place.
+    pub for_app: bool,
+}
+
+/// Where a place usually is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Usual {
+    /// Below HOME; the tool knows that by itself.
+    Home(&'static str),
+    /// Below HOME; but the tool would choose another, so that it is always told.
+    ToldHome(&'static str),
+    /// Below the workspace's directory, always told.
+    Workspace(&'static str),
+}
+
+/// Which major versions of a tool will do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Versions {
+    /// The first and the last.
+    pub majors: (u32, u32),
+    /// And if it is another one.
+    pub otherwise: Otherwise,
+}
+
+/// What another version of a tool means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Otherwise {
+    /// It would do the wrong thing silently: do not run it, and say what to do.
+    Refuse(String),
+    /// This command does the same with an older one.
+    Older(Vec<String>),
+    /// It may work; if it fails, say this.
+    Hint(String),
+}
+
+impl Step {
+    /// A step at the top of the workspace; `command` is split at its spaces.
+    pub(super) fn new(tool: &str, command: &str, because: impl Into<String>) -> Self {
+        Self { tool: tool.to_owned(), command: words(command), because: because.into(), ..Self::default() }
+    }
+
+    pub(super) fn cache(mut self, cache: &str) -> Self {
+        self.cache = Some(cache.to_owned());
+        self
+    }
+
+    pub(super) fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
+    pub(super) fn place(mut self, variable: &'static str, usual: Usual, for_app: bool) -> Self {
+        self.places.push(Place { variable, within: None, usual, for_app });
+        self
+    }
+
+    pub(super) fn whole_tree(mut self, reason: Option<&'static str>) -> Self {
+        self.needs_whole_tree = reason;
+        self
+    }
+
+    /// `line` is what the Dockerfile lacks.
+    pub(super) fn fix(mut self, line: &str) -> Self {
+        self.fix = format!("add {line:?} to the Dockerfile");
+        self
+    }
+}
+
+/// `command`, split at its spaces.
+pub(super) fn words(command: &str) -> Vec<String> {
+    command.split(' ').map(str::to_owned).collect()
 }
 
 /// What to install.
