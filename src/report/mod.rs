@@ -2,10 +2,25 @@
 //!
 //! The JSON shapes are a contract: every key is always present, null where it does not apply. Keys may be added.
 
+mod answers;
 mod exit;
+mod line;
+mod number;
+mod opaque;
 mod progress;
+mod proof;
 mod receipt;
+mod status;
+pub mod summary;
 
+pub use answers::{Check, Diagnosis, Explained, Health, State, WorkspaceItem, workspace_table};
 pub use exit::Exit;
+pub use line::{Level, json_line, text_line};
+pub use number::{bytes, counted, grouped, parse_timestamp, rounded, seconds, timestamp};
+pub use opaque::Opaque;
 pub use progress::{Events, Phase, Progress, Unheard};
-pub use receipt::{Conflict, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt, Refused, Restored};
+pub use proof::{Proof, proof_line};
+pub use receipt::{
+    Conflict, LONGEST_LIST, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt, Refused, Restored,
+};
+pub use status::{Change, ChangeKind, Ignored, Status};

@@ -119,9 +119,106 @@ pub struct Restored {
     pub seconds: f64,
     /// Keys not taken.
     pub refused: Vec<Refused>,
+    /// Entries cut from the list above.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: u64,
+}
+
+/// The most entries a list of a receipt has.
+pub const LONGEST_LIST: usize = 1000;
+
+impl Receipt {
+    /// The same with lists of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.omitted += cut(&mut self.not_stored) + cut(&mut self.not_deleted) + cut(&mut self.conflicts);
+        self
+    }
+}
+
+impl Restored {
+    /// The same with a list of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.omitted += cut(&mut self.refused);
+        self
+    }
+}
+
+fn cut<T>(list: &mut Vec<T>) -> u64 {
+    let over = list.len().saturating_sub(LONGEST_LIST);
+    list.truncate(LONGEST_LIST);
+    over as u64
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt() -> Receipt {
+        Receipt {
+            snapshot: None,
+            durable: true,
+            partial: false,
+            quiet: true,
+            files_changed: 2,
+            files_deleted: 1,
+            bytes_sent: 4096,
+            requests: 7,
+            seconds: 0.25,
+            live_tree: LiveTreeState::Current,
+            not_stored: vec![NotStored { path: "a".to_owned(), reason: NotStoredReason::NameRefused }],
+            not_deleted: vec![NotDeleted { path: "b".to_owned(), reason: "denied".to_owned() }],
+            conflicts: vec![Conflict { path: "c".to_owned(), copy: "c.theirs-0123abcd".to_owned() }],
+            omitted: 0,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn a_receipt_has_every_key_of_the_contract() {
+        assert_eq!(
+            serde_json::to_string(&receipt()).unwrap(),
+            "{\"snapshot\":null,\"durable\":true,\"partial\":false,\"quiet\":true,\"files_changed\":2,\
+             \"files_deleted\":1,\"bytes_sent\":4096,\"requests\":7,\"seconds\":0.25,\"live_tree\":\"current\",\
+             \"not_stored\":[{\"path\":\"a\",\"reason\":\"name-refused\"}],\
+             \"not_deleted\":[{\"path\":\"b\",\"reason\":\"denied\"}],\
+             \"conflicts\":[{\"path\":\"c\",\"copy\":\"c.theirs-0123abcd\"}],\"error\":null}"
+        );
+    }
+
+    #[test]
+    fn the_reasons_are_the_words_of_the_contract() {
+        use NotStoredReason::{Changing, Deadline, Denied, NameRefused, TooLarge, Unreadable};
+        let words = [Unreadable, Changing, Deadline, NameRefused, TooLarge, Denied]
+            .map(|reason| serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned());
+        assert_eq!(words, ["unreadable", "changing", "deadline", "name-refused", "too-large", "denied"]);
+    }
+
+    #[test]
+    fn a_restore_has_every_key_of_the_contract() {
+        let refused = vec![Refused { key: "a//b".to_owned(), reason: "it has an empty segment".to_owned() }];
+        let restored = Restored { snapshot: None, files: 1, bytes: 2, requests: 3, seconds: 0.5, refused, omitted: 0 };
+        assert_eq!(
+            serde_json::to_string(&restored).unwrap(),
+            "{\"snapshot\":null,\"files\":1,\"bytes\":2,\"requests\":3,\"seconds\":0.5,\
+             \"refused\":[{\"key\":\"a//b\",\"reason\":\"it has an empty segment\"}]}"
+        );
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_counted() {
+        let mut long = receipt();
+        long.not_stored = vec![long.not_stored[0].clone(); 1500];
+        long.not_deleted = vec![long.not_deleted[0].clone(); 1001];
+        let cut = long.bounded();
+        assert_eq!((cut.not_stored.len(), cut.not_deleted.len(), cut.omitted), (1000, 1000, 501));
+        assert_eq!(serde_json::to_value(cut.clone()).unwrap()["omitted"], 501);
+        assert_eq!(cut.clone().bounded(), cut);
+    }
 }
