@@ -1,6 +1,9 @@
 //! merge3: three tables in, one table out in which no content is lost.
 
-use crate::rows::{RelPath, Row, Rows};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+use super::copies::{self, Place};
+use crate::rows::{Kind, RelPath, Row, Rows};
 
 /// The most copies one path gets.
 pub const COPIES_LIMIT: usize = 8;
@@ -53,7 +56,163 @@ pub struct Merged {
 }
 
 /// Merges what this directory has (`ours`) with what the workspace has (`theirs`).
+///
+/// Path by path: changed on one side, that side is taken; changed alike, done; changed differently, ours stays and
+/// theirs goes beside it; change against delete, the change wins. Content, mode and owner merge each by itself: a mode
+/// never makes a copy, and a time is never a change. A file where the other side has a directory moves aside. Total
+/// for any three tables; merging the result again changes nothing.
 #[must_use]
-pub fn merge3(_base: Base<'_>, _ours: &Rows, _theirs: &Rows) -> Merged {
-    Merged::default()
+pub fn merge3(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
+    let (known, older) = match base {
+        Base::Known(rows) => (Some(rows), None),
+        Base::None => (None, None),
+        Base::Older(rows) => (None, Some(rows)),
+    };
+    let mut merged = Merged::default();
+    let mut aside: BTreeSet<(RelPath, Side)> = BTreeSet::new();
+    // From which side the content at a path came, where it could have to move.
+    let mut origin: BTreeMap<RelPath, Side> = BTreeMap::new();
+    for path in ours.keys().chain(theirs.keys().filter(|path| !ours.contains_key(*path))) {
+        let sides = Sides {
+            base: known.and_then(|rows| rows.get(path)),
+            older: older.and_then(|rows| rows.get(path)),
+            ours: ours.get(path),
+            theirs: theirs.get(path),
+        };
+        let Some(decision) = sides.decide() else { continue };
+        if decision.row.kind != Kind::Dir {
+            origin.insert(path.clone(), decision.from);
+        }
+        merged.rows.insert(path.clone(), decision.row);
+        aside.extend(decision.aside.map(|side| (path.clone(), side)));
+    }
+    for (path, owner) in directories_needed(&merged.rows) {
+        if merged.rows.get(&path).is_some_and(|row| row.kind == Kind::Dir) {
+            continue;
+        }
+        let known_dir = [Some(theirs), Some(ours), known, older]
+            .into_iter()
+            .flatten()
+            .find_map(|rows| rows.get(&path).filter(|row| row.kind == Kind::Dir));
+        let dir = known_dir.map_or_else(
+            || Row { uid: owner.0, gid: owner.1, ..Row::dir(0o755) },
+            |row| Row { etag: None, ..row.clone() },
+        );
+        // A file where the result has something below moves aside.
+        if merged.rows.insert(path.clone(), dir).is_some() {
+            let side = origin.get(&path).copied().unwrap_or(Side::Ours);
+            aside.insert((path, side));
+        }
+    }
+    for (path, side) in aside {
+        let (whose, row) = match side {
+            Side::Theirs => (Whose::Theirs, theirs.get(&path)),
+            Side::Ours => (Whose::Ours, ours.get(&path)),
+        };
+        let Some(row) = row else { continue };
+        let copy = match copies::place(&merged.rows, &[ours, theirs], &path, row, whose) {
+            Place::Exists(copy) => copy,
+            Place::Free(copy) => {
+                let etag =
+                    theirs.get(&copy).filter(|there| there.same_content(row)).and_then(|there| there.etag.clone());
+                merged.rows.insert(copy.clone(), Row { etag, link: None, ..row.clone() });
+                copy
+            }
+            Place::Full => {
+                merged.overflow.push(path);
+                continue;
+            }
+        };
+        merged.copies.push(Copy { path, copy, whose, row: row.clone() });
+    }
+    merged
 }
+
+/// A side of the merge. Ours sorts first: it gets its place first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Side {
+    Ours,
+    Theirs,
+}
+
+/// One path in all tables.
+struct Sides<'a> {
+    base: Option<&'a Row>,
+    older: Option<&'a Row>,
+    ours: Option<&'a Row>,
+    theirs: Option<&'a Row>,
+}
+
+/// What becomes of one path, seen by itself.
+struct Decision {
+    row: Row,
+    from: Side,
+    aside: Option<Side>,
+}
+
+impl Sides<'_> {
+    /// `None`: the path is gone.
+    fn decide(&self) -> Option<Decision> {
+        let unchanged = |row: &Row| self.base.is_some_and(|base| base.same_content(row));
+        let deleted = |row: &Row| self.base.is_some_and(|base| base.same(row));
+        match (self.ours, self.theirs) {
+            (None, None) => None,
+            (Some(ours), None) => (!deleted(ours)).then(|| self.take(Side::Ours, ours, None)),
+            (None, Some(theirs)) => (!deleted(theirs)).then(|| self.take(Side::Theirs, theirs, None)),
+            (Some(ours), Some(theirs)) => Some(if ours.same_content(theirs) || unchanged(theirs) {
+                self.take(Side::Ours, ours, None)
+            } else if unchanged(ours) {
+                self.take(Side::Theirs, theirs, None)
+            } else if theirs.kind == Kind::Dir {
+                self.take(Side::Theirs, theirs, Some(Side::Ours))
+            } else if ours.kind != Kind::Dir && self.older.is_some_and(|older| older.same_content(ours)) {
+                self.take(Side::Theirs, theirs, Some(Side::Ours))
+            } else {
+                self.take(Side::Ours, ours, Some(Side::Theirs))
+            }),
+        }
+    }
+
+    /// The row with the content of one side, and mode and owner merged each by itself.
+    fn take(&self, from: Side, content: &Row, aside: Option<Side>) -> Decision {
+        // A symlink's mode says nothing about a file's.
+        let alike = |row: &&Row| row.kind == content.kind;
+        let base = self.base.or(self.older).filter(alike);
+        let (ours, theirs) = (self.ours.filter(alike), self.theirs.filter(alike));
+        let mut row = content.clone();
+        row.etag = self.theirs.filter(|theirs| theirs.same_content(content)).and_then(|theirs| theirs.etag.clone());
+        if let (Some(ours), Some(theirs)) = (ours, theirs) {
+            row.mode = pick(base.map(|row| row.mode), ours.mode, theirs.mode);
+            (row.uid, row.gid) =
+                pick(base.map(|row| (row.uid, row.gid)), (ours.uid, ours.gid), (theirs.uid, theirs.gid));
+            if ours.same_content(theirs) {
+                row.mtime_ns = pick(base.map(|row| row.mtime_ns), ours.mtime_ns, theirs.mtime_ns);
+            }
+        }
+        Decision { row, from, aside }
+    }
+}
+
+/// Changed on one side: that one; on both, or nothing known: ours.
+fn pick<T: PartialEq>(base: Option<T>, ours: T, theirs: T) -> T {
+    if base.is_some_and(|base| base == ours) { theirs } else { ours }
+}
+
+/// Every directory that the paths of `rows` lie in, with the owner of the first path found there.
+fn directories_needed(rows: &Rows) -> BTreeMap<RelPath, (u32, u32)> {
+    let mut needed = BTreeMap::new();
+    for (path, row) in rows {
+        for parent in path.ancestors() {
+            match needed.entry(parent) {
+                Entry::Vacant(place) => place.insert((row.uid, row.gid)),
+                // Its own parents are there too.
+                Entry::Occupied(_) => break,
+            };
+        }
+    }
+    needed
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;

@@ -14,6 +14,9 @@ mod presence;
 mod restore;
 mod upload;
 
+#[cfg(test)]
+mod tables;
+
 pub use changes::{Change, ChangeKind, changes};
 pub use imports::{Import, ImportOptions, Object, Refusal, RefusedKey, Unread, import};
 pub use merge::{Base, COPIES_LIMIT, Copy, Merged, Whose, merge3};
