@@ -1,7 +1,9 @@
 //! What a commit does to the live tree.
 
-use super::{Merged, Source};
-use crate::rows::{ETag, RelPath, Row, Rows};
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use super::{Copy, Merged, Source, Whose};
+use crate::rows::{ETag, Kind, RelPath, Row, Rows};
 
 /// Files up to this size go before larger ones when time is short.
 pub const SMALL_FILE: u64 = 1 << 20;
@@ -60,7 +62,185 @@ impl UploadPlan {
 }
 
 /// Plans the requests that turn the live tree of `theirs` (each row with its ETag) into that of `result`.
+///
+/// Only regular files are objects: modes, directories and symlinks live in the tree. A file of theirs without an ETag
+/// is in no object yet, so it is put; one without an ETag is never deleted.
 #[must_use]
-pub fn upload_plan(_theirs: &Rows, _result: &Merged, _order: Order) -> UploadPlan {
-    UploadPlan::default()
+pub fn upload_plan(theirs: &Rows, result: &Merged, order: Order) -> UploadPlan {
+    let copies: BTreeMap<&RelPath, &Copy> = result.copies.iter().map(|copy| (&copy.copy, copy)).collect();
+    let mut plan = UploadPlan::default();
+    for (path, row) in result.rows.iter().filter(|(_, row)| row.kind == Kind::File) {
+        let there = theirs.get(path).filter(|there| there.kind == Kind::File);
+        if there.is_some_and(|there| there.same_content(row) && there.etag.is_some()) {
+            continue;
+        }
+        let put = |from| Put {
+            path: path.clone(),
+            row: row.clone(),
+            expected: there.and_then(|there| there.etag.clone()),
+            from,
+        };
+        // A copy that somebody edited since is a file like any other.
+        match copies.get(path).filter(|copy| copy.row.same_content(row)) {
+            Some(copy) if copy.whose == Whose::Theirs => {
+                plan.copies.push(put(Source::Object { path: copy.path.clone(), etag: copy.row.etag.clone() }));
+            }
+            Some(copy) => plan.puts.push(put(Source::Local(copy.path.clone()))),
+            None => plan.puts.push(put(Source::Local(path.clone()))),
+        }
+    }
+    for (path, row) in theirs.iter().filter(|(_, row)| row.kind == Kind::File) {
+        let now = result.rows.get(path).map(|row| row.kind);
+        if now == Some(Kind::File) {
+            continue;
+        }
+        let Some(expected) = row.etag.clone() else { continue };
+        let delete = Delete { path: path.clone(), expected };
+        let under_a_file = || path.ancestors().any(|up| result.rows.get(&up).is_some_and(|row| row.kind == Kind::File));
+        if now == Some(Kind::Dir) || under_a_file() {
+            plan.deletes_first.push(delete);
+        } else {
+            plan.deletes.push(delete);
+        }
+    }
+    if order == Order::NewestFirst {
+        plan.puts.sort_by_key(|put| (put.row.size > SMALL_FILE, Reverse(put.row.mtime_ns)));
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::plan::{
+        Base, merge3,
+        tables::{any_table, any_three, etag, file, link, path, scanned, table},
+    };
+
+    fn plan(base: &Rows, ours: &Rows, theirs: &Rows) -> UploadPlan {
+        upload_plan(theirs, &merge3(Base::Known(base), &scanned(ours), theirs), Order::ByPath)
+    }
+
+    fn paths(puts: &[Put]) -> Vec<String> {
+        puts.iter().map(|put| put.path.to_string()).collect()
+    }
+
+    #[test]
+    fn an_edit_replaces_the_version_it_knows_and_a_new_file_wants_none() {
+        let base = table(&[("a", file("1")), ("b", file("1")), ("c", file("1"))]);
+        let ours = table(&[("a", file("2")), ("b", file("1")), ("n", file("n"))]);
+        let plan = plan(&base, &ours, &base);
+        let puts: Vec<_> = plan.puts.iter().map(|put| (put.path.to_string(), put.expected.clone())).collect();
+        assert_eq!(puts, [("a".to_owned(), Some(etag("1"))), ("n".to_owned(), None)]);
+        assert_eq!(plan.deletes, [Delete { path: path("c"), expected: etag("1") }]);
+        assert!(plan.copies.is_empty() && plan.deletes_first.is_empty());
+    }
+
+    #[test]
+    fn of_a_conflict_the_copy_goes_up_before_ours_takes_the_name() {
+        let base = table(&[("a", file("1"))]);
+        let plan = plan(&base, &table(&[("a", file("2"))]), &table(&[("a", file("3"))]));
+        let [copy] = &plan.copies[..] else { panic!("{plan:?}") };
+        assert_eq!(copy.path.to_string(), format!("a.theirs-{}", file("3").hash.short()));
+        assert_eq!((&copy.from, &copy.expected), (&Source::Object { path: path("a"), etag: Some(etag("3")) }, &None));
+        assert_eq!(plan.puts[0].from, Source::Local(path("a")));
+        assert_eq!(plan.puts[0].expected, Some(etag("3")));
+    }
+
+    #[test]
+    fn where_file_and_directory_change_places_the_delete_comes_first() {
+        let base = table(&[("fd", file("1")), ("df/x", file("1")), ("z", file("1"))]);
+        let ours = table(&[("fd/x", file("2")), ("df", file("2"))]);
+        let plan = plan(&base, &ours, &base);
+        let first: Vec<_> = plan.deletes_first.iter().map(|delete| delete.path.to_string()).collect();
+        assert_eq!(first, ["df/x", "fd"]);
+        assert_eq!(paths(&plan.puts), ["df", "fd/x"]);
+        assert_eq!(plan.deletes[0].path, path("z"));
+    }
+
+    #[test]
+    fn modes_symlinks_and_directories_send_nothing_but_a_file_that_became_a_symlink_goes() {
+        let base = table(&[("a", file("1")), ("l", file("1"))]);
+        let ours = table(&[("a", Row { mode: 0o755, ..file("1") }), ("l", link("a")), ("d/e", Row::dir(0o700))]);
+        let plan = plan(&base, &ours, &base);
+        assert!(plan.puts.is_empty());
+        assert_eq!(plan.deletes, [Delete { path: path("l"), expected: etag("1") }]);
+    }
+
+    #[test]
+    fn near_the_deadline_small_files_go_first_and_the_newest_of_them() {
+        let sized = |content: &str, size, mtime_ns| Row { size, mtime_ns, ..file(content) };
+        let ours = table(&[
+            ("a-large", sized("1", SMALL_FILE + 1, 9)),
+            ("b-old", sized("2", 1, 1)),
+            ("c-new", sized("3", SMALL_FILE, 5)),
+            ("d-new", sized("4", 7, 5)),
+            ("e-large", sized("5", SMALL_FILE + 2, 10)),
+        ]);
+        let merged = merge3(Base::None, &scanned(&ours), &Rows::new());
+        let plan = upload_plan(&Rows::new(), &merged, Order::NewestFirst);
+        assert_eq!(paths(&plan.puts), ["c-new", "d-new", "b-old", "e-large", "a-large"]);
+    }
+
+    /// Does what the plan says to a bucket that honours conditions and, like some servers, refuses `fd` beside `fd/x`.
+    fn applied(plan: &UploadPlan, theirs: &Rows, local: &Rows) -> Result<BTreeMap<RelPath, Row>, String> {
+        let mut bucket: BTreeMap<RelPath, Row> = theirs
+            .iter()
+            .filter(|(_, row)| row.kind == Kind::File && row.etag.is_some())
+            .map(|(at, row)| (at.clone(), row.clone()))
+            .collect();
+        let delete = |bucket: &mut BTreeMap<RelPath, Row>, one: &Delete| match bucket.remove(&one.path) {
+            Some(row) if row.etag.as_ref() == Some(&one.expected) => Ok(()),
+            other => Err(format!("delete of {} met {other:?}", one.path)),
+        };
+        let put = |bucket: &mut BTreeMap<RelPath, Row>, one: &Put| {
+            let content = match &one.from {
+                Source::Local(at) => local.get(at),
+                Source::Object { path, etag } => bucket.get(path).filter(|row| row.etag == *etag),
+            };
+            if !content.is_some_and(|row| row.same_content(&one.row)) {
+                return Err(format!("{} has no source: {:?}", one.path, one.from));
+            }
+            if bucket.get(&one.path).and_then(|row| row.etag.clone()) != one.expected {
+                return Err(format!("put of {} met another version", one.path));
+            }
+            if bucket.keys().any(|at| at.is_below(&one.path) || one.path.is_below(at)) {
+                return Err(format!("{} stands beside a directory of its name", one.path));
+            }
+            bucket.insert(one.path.clone(), Row { etag: Some(ETag::new("new")), ..one.row.clone() });
+            Ok(())
+        };
+        plan.copies.iter().try_for_each(|one| put(&mut bucket, one))?;
+        plan.deletes_first.iter().try_for_each(|one| delete(&mut bucket, one))?;
+        plan.puts.iter().try_for_each(|one| put(&mut bucket, one))?;
+        plan.deletes.iter().try_for_each(|one| delete(&mut bucket, one))?;
+        Ok(bucket)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1500))]
+
+        #[test]
+        fn the_steps_in_their_order_make_the_live_tree_what_the_result_says((base, ours, theirs) in any_three(), newest: bool) {
+            for base in [Base::Known(&base), Base::None, Base::Older(&base)] {
+                let merged = merge3(base, &scanned(&ours), &theirs);
+                let order = if newest { Order::NewestFirst } else { Order::ByPath };
+                let bucket = applied(&upload_plan(&theirs, &merged, order), &theirs, &ours);
+                prop_assert!(bucket.is_ok(), "{bucket:?}");
+                let wanted = merged.rows.iter().filter(|(_, row)| row.kind == Kind::File).map(|(at, row)| (at, row.hash));
+                let bucket = bucket.unwrap();
+                prop_assert!(wanted.eq(bucket.iter().map(|(at, row)| (at, row.hash))));
+            }
+        }
+
+        #[test]
+        fn what_is_as_it_should_be_needs_nothing(rows in any_table()) {
+            let merged = merge3(Base::None, &scanned(&rows), &rows);
+            prop_assert!(upload_plan(&rows, &merged, Order::ByPath).is_empty());
+        }
+    }
 }
