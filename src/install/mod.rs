@@ -20,12 +20,15 @@ mod languages;
 mod manifest;
 mod node;
 mod outcome;
+mod places;
 mod plan;
+mod process;
 mod python;
+mod run;
 mod start;
 mod view;
 
-use std::{os::fd::BorrowedFd, path::PathBuf, time::Duration};
+use std::{ffi::OsString, os::fd::BorrowedFd, path::PathBuf, time::Duration};
 
 pub use self::{
     cancel::CancelSignals,
@@ -48,6 +51,8 @@ pub struct InstallRequest<'a> {
     pub choice: Install,
     /// `STOPOVER_INSTALL_TIMEOUT`, for all steps together.
     pub timeout: Duration,
+    /// The environment that tools start from: as a rule this process's own.
+    pub environment: Vec<(OsString, OsString)>,
     /// Whether the start command is looked for too, because none was given.
     pub find_start: bool,
     /// Becomes readable when the install is to be cancelled: [`CancelSignals`], or the end of a pipe.
@@ -102,8 +107,10 @@ fn choose(choice: &Install, detected: impl FnOnce() -> Result<Plan, InstallError
     }
 }
 
-/// Detects, installs, and finds the start command. Blocks; to be called from a thread that waits for no other child.
+/// Detects, installs, and finds the start command. Blocks; nobody else in the process may wait for its children.
+///
+/// Each step and each warning is logged as it comes; the error is left to the caller to say.
 #[must_use]
-pub fn run(_request: &InstallRequest<'_>) -> InstallOutcome {
-    InstallOutcome { ran: Vec::new(), environment: Vec::new(), start: None, warnings: Vec::new(), error: None }
+pub fn run(request: &InstallRequest<'_>) -> InstallOutcome {
+    run::run(request)
 }

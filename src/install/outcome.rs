@@ -21,7 +21,7 @@ pub struct Ran {
 }
 
 /// What an install did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct InstallOutcome {
     /// The tools that ran, in order.
     pub ran: Vec<Ran>,
@@ -36,6 +36,18 @@ pub struct InstallOutcome {
 }
 
 impl InstallOutcome {
+    /// Logs a warning and keeps it.
+    pub(super) fn warn(&mut self, warning: String) {
+        tracing::warn!("{warning}");
+        self.warnings.push(warning);
+    }
+
+    /// Sets a variable of the app; the last word on it counts.
+    pub(super) fn set(&mut self, name: OsString, value: OsString) {
+        self.environment.retain(|(other, _)| *other != name);
+        self.environment.push((name, value));
+    }
+
     /// 0, 81, or 143 after a cancel.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -167,12 +167,14 @@ pub enum InstallError {
     #[error("{}", .0.join("; "))]
     ToolMissing(Vec<String>),
     /// A tool ran and failed.
-    #[error("{command} failed ({how}); its own words are above")]
+    #[error("{command} failed ({how}), its own words are above{hint}")]
     Failed {
         /// The command line.
         command: String,
         /// Exit code or signal, in words.
         how: String,
+        /// What is known about the reason, after a colon; often nothing.
+        hint: String,
     },
     /// A tool did not end in time.
     #[error("{command} did not end within {} s: raise STOPOVER_INSTALL_TIMEOUT, or see what it waits for", .after.as_secs())]
