@@ -18,7 +18,7 @@ mod writer;
 pub use directory::Directory;
 pub use error::{WorktreeError, WriteError};
 pub use index::{Index, IndexRow};
-pub use rules::{RuleOptions, Rules, Verdict, explain, is_rule_input};
+pub use rules::{BUILT_IN, RuleOptions, Rules, Verdict, explain, is_rule_input};
 pub use scan::{IgnoredRule, Scan, ScanOptions, scan};
 pub use stat::{Presence, Stat};
 pub use writer::{Expected, Owner, Staged, WriteOptions, Writer};
