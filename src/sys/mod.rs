@@ -5,4 +5,5 @@
 #![allow(unsafe_code, reason = "this room exists to hold it")]
 
 pub mod entry;
+pub mod fs;
 mod raw;

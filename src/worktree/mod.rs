@@ -10,6 +10,7 @@
 mod directory;
 mod error;
 mod index;
+mod mapped;
 mod rules;
 mod scan;
 mod stat;

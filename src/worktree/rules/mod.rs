@@ -15,6 +15,7 @@ use std::{
 };
 
 pub use builtin::BUILT_IN;
+pub(super) use list::Hit;
 pub(super) use read::{InputNames, read_inputs};
 pub(super) use scope::{Decision, Inputs, Scope};
 
