@@ -1,0 +1,230 @@
+//! Listing, page by page. Keys are decoded where the answer says that they are encoded, and nothing relies on their
+//! order unless the probe saw it.
+
+use std::{collections::BTreeSet, str};
+
+use aws_sdk_s3::{
+    operation::list_objects_v2::ListObjectsV2Output,
+    types::{EncodingType, Object},
+};
+use percent_encoding::percent_decode_str;
+
+use super::{Listed, Store, StoreError, read::time, send::Ask, trouble::Trouble};
+use crate::rows::ETag;
+
+/// stopover's own keys.
+const OWN: &str = ".stopover/";
+/// A value behind every key that stopover itself writes: there a listing goes on that has no use for them.
+const PAST_OWN: &str = ".stopover/~";
+
+/// A listing on its way.
+#[derive(Debug)]
+pub struct Lister {
+    store: Store,
+    /// Below the store's prefix, what all keys begin with.
+    start: String,
+    skip_own: bool,
+    next: Next,
+}
+
+/// How the next page is asked for.
+#[derive(Debug)]
+enum Next {
+    /// From the beginning.
+    First,
+    /// Where the last page ended.
+    Token(String),
+    /// Behind this key, below the store's prefix.
+    After(String),
+    /// There is none.
+    End,
+}
+
+impl Store {
+    /// The live tree: every key but those below `.stopover/`.
+    #[must_use]
+    pub fn list_live(&self) -> Lister {
+        Lister { store: self.clone(), start: String::new(), skip_own: true, next: Next::First }
+    }
+
+    /// Every key that begins with `start`, which is part of a key below the store's prefix.
+    #[must_use]
+    pub fn list(&self, start: &str) -> Lister {
+        Lister { store: self.clone(), start: start.to_owned(), skip_own: false, next: Next::First }
+    }
+
+    /// The first segments of the keys that have more than one, sorted: the workspaces of a store.
+    ///
+    /// # Errors
+    /// The listing failed.
+    pub async fn list_prefixes(&self) -> Result<Vec<String>, StoreError> {
+        let (mut names, mut next) = (BTreeSet::new(), Next::First);
+        loop {
+            let page = self.page("", &next, Some("/")).await?;
+            let encoded = is_encoded(&page, self.encodes());
+            for prefix in page.common_prefixes.iter().flatten().filter_map(|prefix| prefix.prefix.as_deref()) {
+                let prefix = decode(prefix, encoded);
+                if let Some(name) = prefix.strip_prefix(&*self.prefix).and_then(|name| name.strip_suffix('/')) {
+                    names.insert(name.to_owned());
+                }
+            }
+            match next_of(&page) {
+                Some(token) => next = Next::Token(token),
+                None => return Ok(names.into_iter().collect()),
+            }
+        }
+    }
+
+    async fn page(&self, start: &str, next: &Next, delimiter: Option<&str>) -> Result<ListObjectsV2Output, StoreError> {
+        let ask = Ask::of_all("ListObjectsV2");
+        let result = self
+            .send(ask, |client| async move {
+                let request = client
+                    .list_objects_v2()
+                    .bucket(&self.line.bucket)
+                    .prefix(self.full(start))
+                    .encoding_type(EncodingType::Url)
+                    .set_delimiter(delimiter.map(str::to_owned));
+                let request = match next {
+                    Next::First | Next::End => request,
+                    Next::Token(token) => request.continuation_token(token),
+                    Next::After(key) => request.start_after(self.full(key)),
+                };
+                let page = request.send().await?;
+                if page.is_truncated == Some(true) && page.next_continuation_token.is_none() {
+                    return Err(Trouble::broken("it says that there is more, but not where"));
+                }
+                Ok(page)
+            })
+            .await;
+        result.map_err(|trouble| self.error(ask, &trouble))
+    }
+
+    /// Whether this server encodes keys where it says so; unknown before the probe.
+    fn encodes(&self) -> Option<bool> {
+        self.abilities.map(|able| able.url_encoding)
+    }
+}
+
+impl Lister {
+    /// The next page, of up to 1,000 keys in no promised order; `None` after the last. A page may be empty.
+    ///
+    /// # Errors
+    /// The listing failed: what came before it is no whole listing.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Listed>>, StoreError> {
+        if matches!(self.next, Next::End) {
+            return Ok(None);
+        }
+        let page = self.store.page(&self.start, &self.next, None).await?;
+        let encoded = is_encoded(&page, self.store.encodes());
+        let token = next_of(&page);
+        let mut last = None;
+        let mut keys = Vec::new();
+        for object in page.contents.unwrap_or_default() {
+            let listed = self.store.listed(object, encoded)?;
+            last = Some(listed.key.clone());
+            // The empty key is the marker of the prefix itself.
+            if !(listed.key.is_empty() || self.skip_own && listed.key.starts_with(OWN)) {
+                keys.push(listed);
+            }
+        }
+        self.next = match token {
+            None => Next::End,
+            Some(token) => match last {
+                // Hundreds of pages of stopover's own objects are passed over, where that is sure to lose nothing.
+                Some(last) if self.skip_own && last.starts_with(OWN) && *last < *PAST_OWN && self.may_jump() => {
+                    Next::After(PAST_OWN.to_owned())
+                }
+                _ => Next::Token(token),
+            },
+        };
+        Ok(Some(keys))
+    }
+
+    /// All pages.
+    ///
+    /// # Errors
+    /// As [`Lister::next_page`].
+    pub async fn all(mut self) -> Result<Vec<Listed>, StoreError> {
+        let mut keys = Vec::new();
+        while let Some(page) = self.next_page().await? {
+            keys.extend(page);
+        }
+        Ok(keys)
+    }
+
+    fn may_jump(&self) -> bool {
+        self.store.abilities.is_some_and(|able| able.start_after && able.ordered)
+    }
+}
+
+impl Store {
+    fn listed(&self, object: Object, encoded: bool) -> Result<Listed, StoreError> {
+        let broken = |why: &str| self.error(Ask::of_all("ListObjectsV2"), &Trouble::broken(why));
+        let key = object.key.ok_or_else(|| broken("an entry without key"))?;
+        let key = decode(&key, encoded);
+        let Some(key) = key.strip_prefix(&*self.prefix) else {
+            return Err(broken("it names a key outside the prefix"));
+        };
+        let size =
+            object.size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| broken("an entry without size"))?;
+        let etag = object.e_tag.ok_or_else(|| broken("an entry without ETag"))?;
+        Ok(Listed {
+            key: key.to_owned(),
+            etag: ETag::new(etag),
+            size,
+            last_modified: object.last_modified.and_then(time),
+        })
+    }
+}
+
+fn next_of(page: &ListObjectsV2Output) -> Option<String> {
+    (page.is_truncated == Some(true)).then(|| page.next_continuation_token.clone()).flatten()
+}
+
+/// Whether the keys of a page are encoded: it must say so, and the server must be one that does what it says. Before
+/// that is known, one key that cannot be the result of encoding is proof that none is.
+fn is_encoded(page: &ListObjectsV2Output, does: Option<bool>) -> bool {
+    let says = page.encoding_type == Some(EncodingType::Url);
+    let keys = page.contents.iter().flatten().filter_map(|object| object.key.as_deref());
+    let prefixes = page.common_prefixes.iter().flatten().filter_map(|prefix| prefix.prefix.as_deref());
+    says && does.unwrap_or(true) && keys.chain(prefixes).all(looks_encoded)
+}
+
+/// Printable ASCII without spaces, each `%` before two hex digits.
+pub(super) fn looks_encoded(key: &str) -> bool {
+    let bytes = key.as_bytes();
+    bytes.iter().enumerate().all(|(at, byte)| match byte {
+        b'%' => bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)),
+        byte => byte.is_ascii_graphic(),
+    })
+}
+
+/// A key as it is. Some servers write a space as `+`, all of them a plus as `%2B`.
+fn decode(key: &str, encoded: bool) -> String {
+    if !encoded {
+        return key.to_owned();
+    }
+    let spaced = key.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded.map_or_else(|_| key.to_owned(), std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_of_a_space_are_read() {
+        assert_eq!(decode("a+b%20c%2Bd%25", true), "a b c+d%");
+        assert_eq!(decode("a+b%20c", false), "a+b%20c");
+    }
+
+    #[test]
+    fn a_raw_key_is_seen_by_what_encoding_cannot_leave() {
+        for key in ["a b", "ä", "100%", "%zz", "a\nb"] {
+            assert!(!looks_encoded(key), "{key}");
+        }
+        assert!(looks_encoded("a+b%20c/d.txt"));
+    }
+}

@@ -1,0 +1,187 @@
+//! Writing small objects, with conditions where the server honours them and without where it does not.
+
+use aws_sdk_s3::{Client, operation::put_object::builders::PutObjectFluentBuilder, primitives::ByteStream};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use md5::{Digest, Md5};
+
+use super::{
+    Put, PutIf, Store, StoreError,
+    send::{Ask, Repeat},
+    trouble::{Cause, Trouble},
+};
+use crate::rows::ETag;
+
+/// How a condition is put to this server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Way {
+    /// In the request.
+    Header,
+    /// In the request, after a look that there is an object: this server would make one.
+    LookThenHeader,
+    /// By reading, comparing, writing and reading back: one writer at a time.
+    ByHand,
+}
+
+impl Store {
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// What no condition explains. With a condition, an answer that was lost is [`Put::Uncertain`], not an error.
+    pub async fn put(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        condition: PutIf<'_>,
+        content_type: Option<&str>,
+    ) -> Result<Put, StoreError> {
+        let way = self.way(condition, self.abilities.map(|able| (able.create, able.replace)));
+        if let Some(no) = self.look_before(key, condition, way).await? {
+            return Ok(no);
+        }
+        let header = if way == Way::ByHand { PutIf::Any } else { condition };
+        let put = self.put_once(key, bytes, header, content_type).await?;
+        self.look_after(key, put, way).await
+    }
+
+    /// How to put `condition` to a server that honours it for (new objects, replaced objects) or is not known yet.
+    pub(super) fn way(&self, condition: PutIf<'_>, honours: Option<(bool, bool)>) -> Way {
+        let Some((create, replace)) = honours else {
+            return Way::Header;
+        };
+        let needs_object = self.abilities.is_none_or(|able| able.replace_needs_object);
+        match condition {
+            PutIf::Any => Way::Header,
+            PutIf::Absent if create => Way::Header,
+            PutIf::Match(_) if replace && needs_object => Way::Header,
+            PutIf::Match(_) if replace => Way::LookThenHeader,
+            PutIf::Absent | PutIf::Match(_) => Way::ByHand,
+        }
+    }
+
+    /// The look before a write whose condition the server does not keep; `Some`: it does not hold.
+    pub(super) async fn look_before(
+        &self,
+        key: &str,
+        condition: PutIf<'_>,
+        way: Way,
+    ) -> Result<Option<Put>, StoreError> {
+        if way == Way::Header {
+            return Ok(None);
+        }
+        let found = self.head(key).await?;
+        Ok(match (condition, found) {
+            (PutIf::Absent, Some(_)) => Some(Put::Refused),
+            (PutIf::Match(_), None) => Some(Put::Missing),
+            (PutIf::Match(etag), Some(meta)) if meta.etag != *etag => Some(Put::Refused),
+            _ => None,
+        })
+    }
+
+    /// The look after a write that had no condition: is it still ours?
+    pub(super) async fn look_after(&self, key: &str, put: Put, way: Way) -> Result<Put, StoreError> {
+        let (Way::ByHand, Put::Done(etag)) = (way, &put) else {
+            return Ok(put);
+        };
+        Ok(match self.head(key).await? {
+            Some(meta) if meta.etag == *etag => put,
+            _ => Put::Refused,
+        })
+    }
+
+    pub(super) async fn put_once(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        condition: PutIf<'_>,
+        content_type: Option<&str>,
+    ) -> Result<Put, StoreError> {
+        let repeat = if condition == PutIf::Any { Repeat::Freely } else { Repeat::OnlyIfNotDone };
+        let ask = Ask::new("PutObject", key).bytes(bytes.len() as u64).repeat(repeat);
+        loop {
+            let md5 = self.md5_wanted().then(|| STANDARD.encode(Md5::digest(&bytes)));
+            let (bytes, md5) = (&bytes, &md5);
+            let result = self
+                .send(ask, |client| async move {
+                    let request = conditions(self.put_request(&client, key), condition)
+                        .set_content_type(content_type.map(str::to_owned))
+                        .set_content_md5(md5.clone())
+                        .content_length(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
+                        .body(ByteStream::from(bytes.clone()));
+                    let request = request.customize();
+                    let request =
+                        if self.line.recipe.unsigned_payload { request.disable_payload_signing() } else { request };
+                    Ok(request.send().await?.e_tag)
+                })
+                .await;
+            return match result {
+                Ok(Some(etag)) => Ok(Put::Done(ETag::new(etag))),
+                Ok(None) => match self.head(key).await? {
+                    Some(meta) => Ok(Put::Done(meta.etag)),
+                    None => Ok(Put::Refused),
+                },
+                Err(trouble) if md5.is_none() && self.wants_md5(&trouble) => continue,
+                Err(trouble) => self.judge(ask, condition, &trouble),
+            };
+        }
+    }
+
+    fn put_request(&self, client: &Client, key: &str) -> PutObjectFluentBuilder {
+        client.put_object().bucket(&self.line.bucket).key(self.full(key))
+    }
+
+    /// What a failed write with `condition` means.
+    pub(super) fn judge(&self, ask: Ask<'_>, condition: PutIf<'_>, trouble: &Trouble) -> Result<Put, StoreError> {
+        if condition == PutIf::Any {
+            return Err(self.error(ask, trouble));
+        }
+        let answer = match (trouble.status(), trouble.code()) {
+            (Some(412), _) | (Some(409), None | Some("ConditionalRequestConflict" | "OperationAborted")) => {
+                Put::Refused
+            }
+            (Some(404), None | Some("NoSuchKey" | "NotFound")) if matches!(condition, PutIf::Match(_)) => Put::Missing,
+            _ if trouble.maybe_done => return Ok(Put::Uncertain(self.error(ask, trouble))),
+            _ => return Err(self.error(ask, trouble)),
+        };
+        // After a doubtful attempt a conflict may be with ourselves.
+        Ok(if trouble.maybe_done { Put::Uncertain(self.error(ask, trouble)) } else { answer })
+    }
+
+    /// A bucket with object lock wants a checksum with every write; that is learnt from its first answer.
+    pub(super) fn wants_md5(&self, trouble: &Trouble) -> bool {
+        let wants = trouble.status() == Some(400)
+            && match &trouble.cause {
+                Cause::Answer(answer) => answer.message.as_deref().is_some_and(|text| text.contains("Content-MD5")),
+                _ => false,
+            };
+        if wants {
+            self.line.md5_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        wants
+    }
+
+    pub(super) fn md5_wanted(&self) -> bool {
+        self.line.md5_wanted.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+fn conditions(request: PutObjectFluentBuilder, condition: PutIf<'_>) -> PutObjectFluentBuilder {
+    match condition {
+        PutIf::Absent => request.if_none_match("*"),
+        PutIf::Match(etag) => request.if_match(etag.as_str()),
+        PutIf::Any => request,
+    }
+}
+
+/// The ETag that a plain PUT of `bytes` has on most servers: the quoted MD5. An object with this ETag holds these
+/// bytes; one with another may hold them too.
+#[must_use]
+pub fn plain_etag(bytes: &[u8]) -> ETag {
+    let mut text = String::with_capacity(34);
+    text.push('"');
+    for byte in Md5::digest(bytes) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text.push('"');
+    ETag::new(text)
+}
