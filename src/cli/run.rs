@@ -1,73 +1,107 @@
-//! `stopover run [-- CMD ARG…]`: the whole life.
+//! `stopover run [-- CMD ARG…]`: the whole life, as PID 1. No thread, no runtime, no network in here.
 
-use std::{collections::BTreeSet, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
-
-use crate::config::{
-    Access, Config, Expect, GitPolicy, Install, LiveTree, LogFormat, LogLevel, Mode, OnDeadline, OnRestoreFailure,
-    Retention, SignalScope,
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
 };
 
-/// A plain init, until the command line is read in full.
-pub(super) fn run(words: Vec<OsString>) -> ExitCode {
-    let at = words.iter().position(|word| word == "--").unwrap_or(words.len());
-    let options = words[..at].to_vec();
-    let command = words.get(at + 1..).unwrap_or_default().to_vec();
-    let mut config = plain();
-    for pair in options.chunks(2) {
-        let value = pair.get(1).map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-        match pair[0].to_str() {
-            Some("--signal-scope") if value == "group" => config.signal_scope = SignalScope::Group,
-            Some("--user") => config.user = Some(value),
-            Some("--expect-exit") => config.expect_exit.extend(value.parse::<u8>()),
-            Some("--rewrite") => {
-                if let Some((from, to)) = value.split_once(':') {
-                    let number = |text: &str| text.parse().unwrap_or(0);
-                    config.rewrite.push(crate::config::Rewrite { from: number(from), to: number(to) });
-                }
-            }
-            _ => {}
-        }
-    }
-    ExitCode::from(crate::supervise::run(&config, command, options))
+use clap::{ArgMatches, Args};
+
+use super::{args::RestoreGuards, context::Context, failure::Failure, log};
+use crate::{
+    config::{ConfigError, Loaded, LogFormat, Need, flag_words},
+    report::{
+        Exit, Level,
+        summary::{Reason, Summary, TERMINATION_LOG_BYTES},
+    },
+    supervise,
+};
+
+/// Where Kubernetes and ECS look for last words.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// Restore the workspace, install its dependencies, run the app, commit what changed
+///
+/// Without CMD the start command is detected. Without a workspace (STOPOVER_WORKSPACE=none) it is a plain init.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  stopover run --workspace s3://BUCKET/PREFIX/USER/NAME -- npm run dev")]
+pub(super) struct Run {
+    #[command(flatten)]
+    guards: RestoreGuards,
+    /// Say what would be restored, installed and started, then exit
+    #[arg(long)]
+    dry_run: bool,
+    /// The app and its arguments
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
 }
 
-fn plain() -> Config {
-    Config {
-        workspace: None,
-        plain_init_asked_for: true,
-        store: None,
-        access: Access::default(),
-        dir: PathBuf::from("/workspace"),
-        dir_given: false,
-        state: PathBuf::from("/workspace/.stopover"),
-        ignore: Vec::new(),
-        size_warning_mb: 1000,
-        mode: Mode::ReadWrite,
-        expect: Expect::Any,
-        on_restore_failure: OnRestoreFailure::Fail,
-        install: Install::Auto,
-        install_timeout: Duration::from_secs(900),
-        user: None,
-        owner: None,
-        hide_credentials: false,
-        stop_timeout: Duration::from_secs(10),
-        grace: Duration::from_secs(3),
-        stop_signals: BTreeSet::from([15]),
-        restore_timeout: None,
-        checkpoint: Some(Duration::from_secs(300)),
-        before_checkpoint: None,
-        after_checkpoint: None,
-        on_deadline: OnDeadline::Partial,
-        together: Vec::new(),
-        live_tree: LiveTree::On,
-        git: GitPolicy::Exclude,
-        keep: Retention { last: 288, within: Duration::from_secs(86_400), daily: 14 },
-        signal_scope: SignalScope::Child,
-        rewrite: Vec::new(),
-        expect_exit: BTreeSet::new(),
-        summary: None,
-        log: LogLevel::Info,
-        log_format: LogFormat::Text,
-        call: crate::config::Call::default(),
+impl Run {
+    #[cfg(test)]
+    pub(super) fn command(&self) -> &[OsString] {
+        &self.command
     }
+
+    #[cfg(test)]
+    pub(super) fn guards(&self) -> RestoreGuards {
+        self.guards
+    }
+
+    pub(super) fn run(self, context: &Context, matches: &ArgMatches) -> u8 {
+        match context.load(&Need::IfSet, self.guards.call(self.dry_run)) {
+            Ok(loaded) => self.live(loaded, matches),
+            Err(error) => misconfigured(context, matches, &error),
+        }
+    }
+
+    fn live(self, loaded: Loaded, matches: &ArgMatches) -> u8 {
+        let Loaded { config, warnings } = loaded;
+        for warning in warnings {
+            log::line(config.log_format, Level::Warn, &warning);
+        }
+        let mut options = flag_words(matches);
+        options.extend(self.guards.words().map(OsString::from));
+        supervise::run(&config, self.command, options)
+    }
+}
+
+/// A run that cannot begin: one sentence, and the summary that scripts wait for.
+fn misconfigured(context: &Context, matches: &ArgMatches, error: &ConfigError) -> u8 {
+    crate::sys::entry::restore_inherited_mask();
+    let format = context.log_format();
+    Failure::from(error.clone()).print(format);
+    let set = |name: &str| {
+        matches
+            .try_get_one::<String>(name)
+            .ok()
+            .flatten()
+            .map(OsString::from)
+            .or_else(|| env::var_os(name))
+            .filter(|value| !value.is_empty())
+    };
+    let summary = Summary {
+        workspace: None,
+        directory: set("STOPOVER_DIR").unwrap_or_else(|| "/workspace".into()).to_string_lossy().into_owned(),
+        exit_code: Exit::Usage.code(),
+        reason: Reason::Usage,
+        restore: None,
+        install: None,
+        app: None,
+        commit: None,
+    };
+    if format == LogFormat::Json {
+        log::raw(&(summary.to_json() + "\n"));
+    }
+    let file = set("STOPOVER_SUMMARY")
+        .map(PathBuf::from)
+        .or_else(|| Path::new(TERMINATION_LOG).exists().then(|| PathBuf::from(TERMINATION_LOG)));
+    if let Some(file) = file {
+        let text = summary.to_json_within(TERMINATION_LOG_BYTES) + "\n";
+        if let Err(error) = fs::write(&file, text) {
+            log::line(format, Level::Warn, &format!("the summary could not be written to {}: {error}", file.display()));
+        }
+    }
+    Exit::Usage.code()
 }

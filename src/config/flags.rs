@@ -12,7 +12,10 @@ pub fn flag_args() -> impl Iterator<Item = Arg> {
         let arg = Arg::new(variable.name)
             .long(variable.flag)
             .global(true)
-            .help(variable.doc)
+            .help(match variable.default {
+                Some(default) => format!("{} [default: {default}]", variable.doc),
+                None => variable.doc.to_owned(),
+            })
             .value_name(variable.form.placeholder())
             .help_heading(variable.group.heading())
             .hide_short_help(true);

@@ -1,0 +1,104 @@
+//! The log of a command: to stderr, in the format that was asked for, never a secret.
+//!
+//! Only what this crate says is logged. The SDK's own events are not: at their finer levels they hold requests with
+//! all that is in them.
+
+use std::{
+    fmt::{self, Write as _},
+    io::Write as _,
+    time::SystemTime,
+};
+
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
+
+use crate::{
+    config::{Config, LogFormat, LogLevel},
+    report::{Level, json_line, text_line},
+};
+
+/// Begins to log as `config` says; a second call changes nothing.
+pub(super) fn start(config: &Config) {
+    let filter = match config.log {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let subscriber = tracing_subscriber::registry().with(Lines { format: config.log_format, filter });
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Writes one line, whatever the level that was asked for.
+pub(super) fn line(format: LogFormat, level: Level, message: &str) {
+    let line = match format {
+        LogFormat::Text => text_line(level, message),
+        LogFormat::Json => json_line(SystemTime::now(), level, message),
+    };
+    raw(&line);
+}
+
+/// Writes a whole line at once; where nobody listens there is nobody to tell.
+pub(super) fn raw(line: &str) {
+    super::progress::above_bars(|| {
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    });
+}
+
+struct Lines {
+    format: LogFormat,
+    filter: LevelFilter,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        *metadata.level() <= self.filter && metadata.target().starts_with("stopover")
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.filter)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut words = Words::default();
+        event.record(&mut words);
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => Level::Error,
+            tracing::Level::WARN => Level::Warn,
+            tracing::Level::INFO => Level::Info,
+            tracing::Level::DEBUG => Level::Debug,
+            tracing::Level::TRACE => Level::Trace,
+        };
+        line(self.format, level, &(words.message + &words.fields));
+    }
+}
+
+/// The message, and ` name=value` for each field behind it.
+#[derive(Default)]
+struct Words {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Words {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+        } else {
+            let _ = write!(self.fields, " {}={value:?}", field.name());
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = if field.name() == "message" {
+            write!(self.message, "{value:?}")
+        } else {
+            write!(self.fields, " {}={value:?}", field.name())
+        };
+    }
+}
