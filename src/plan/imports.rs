@@ -1,9 +1,9 @@
 //! What the objects of a live tree say about a workspace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::presence::TreeRows;
-use crate::rows::{ETag, Kind, PathError, RelPath, Row, Rows};
+use crate::rows::{ETag, Hash, Kind, PathError, RelPath, Removed, Row, Rows};
 
 /// An object of a LIST.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,7 +69,8 @@ pub struct Import {
     pub rows: Rows,
     /// Files whose content must be read first.
     pub unread: BTreeMap<RelPath, Unread>,
-    /// Files of the tree whose object the LIST lacks: no proof that it is gone, a HEAD is.
+    /// Files of the tree whose object the LIST lacks: no proof that it is gone, a HEAD is. Objects that a HEAD finds
+    /// after all are added to the listing, and the import is made anew.
     pub missing: Rows,
     /// Keys that are not taken.
     pub refused: Vec<RefusedKey>,
@@ -82,20 +83,144 @@ pub struct Import {
 }
 
 /// Reads a listing, joined with the rows of the plain head's tree, if there is one.
+///
+/// A tree's row of a file counts only if the object has its ETag still; directories and symlinks come from the tree,
+/// unless an object says otherwise. `ignored` is asked about keys that no row of the tree vouches for: what stopover
+/// stored stays stored until it is removed.
 #[must_use]
 pub fn import(
-    _objects: &[Object],
-    _tree: Option<TreeRows<'_>>,
-    _ignored: impl Fn(&RelPath, Kind) -> bool,
-    _options: ImportOptions,
+    objects: &[Object],
+    tree: Option<TreeRows<'_>>,
+    ignored: impl Fn(&RelPath, Kind) -> bool,
+    options: ImportOptions,
 ) -> Import {
-    Import::default()
+    let mut import = Import::default();
+    let none = (Rows::new(), Removed::new());
+    let tree = tree.unwrap_or(TreeRows { rows: &none.0, removed: &none.1 });
+    let mut files: BTreeMap<RelPath, &Object> = BTreeMap::new();
+    let mut markers: BTreeMap<RelPath, &Object> = BTreeMap::new();
+    for object in objects {
+        match read_key(object) {
+            Ok(None) => {}
+            Ok(Some((path, kind))) => {
+                let vouched = tree.rows.get(&path).is_some_and(|row| row.kind == kind);
+                if tree.removed.get(&path) == Some(&Some(object.etag.clone())) {
+                    import.hidden.insert(path, object.etag.clone());
+                } else if !vouched && ignored(&path, kind) {
+                    import.ignored.push(path);
+                } else if kind == Kind::File {
+                    files.insert(path, object);
+                } else {
+                    markers.insert(path, object);
+                }
+            }
+            Err(reason) => import.refused.push(RefusedKey { key: object.key.clone(), reason }),
+        }
+    }
+    let directories = directories_of(&files, &markers);
+    let mut elsewhere: BTreeSet<RelPath> = import.ignored.iter().chain(import.hidden.keys()).cloned().collect();
+    files.retain(|path, object| {
+        let also = directories.contains_key(path);
+        if also {
+            import.refused.push(RefusedKey { key: object.key.clone(), reason: Refusal::AlsoDirectory });
+            elsewhere.insert(path.clone());
+        }
+        !also
+    });
+    for (path, mtime_ns) in directories {
+        let row = tree.rows.get(&path).filter(|row| row.kind == Kind::Dir).cloned();
+        let new = || Row { mtime_ns, uid: options.owner.0, gid: options.owner.1, ..Row::dir(0o755) };
+        import.rows.insert(path, row.unwrap_or_else(new));
+    }
+    for (path, object) in files {
+        let row = tree
+            .rows
+            .get(&path)
+            .filter(|row| row.kind == Kind::File && row.etag.as_ref() == Some(&object.etag) && row.size == object.size);
+        if let Some(row) = row {
+            import.rows.insert(path, row.clone());
+        } else {
+            let (etag, size, mtime_ns) = (object.etag.clone(), object.size, object.last_modified_ns);
+            import.unread.insert(path, Unread { etag, size, mtime_ns, owner: options.owner });
+        }
+    }
+    import.markers = markers.into_iter().map(|(path, object)| (path, object.etag.clone())).collect();
+    import.take_from_tree(tree.rows, &elsewhere);
+    import.ignored.sort();
+    import.refused.sort_by(|a, b| a.key.cmp(&b.key));
+    import
+}
+
+impl Import {
+    /// What the LIST cannot hold, and what it lacks; `elsewhere` is listed, but not taken. Path order takes a directory before what lies in it.
+    fn take_from_tree(&mut self, tree: &Rows, elsewhere: &BTreeSet<RelPath>) {
+        for (path, row) in tree {
+            if self.rows.contains_key(path) || self.unread.contains_key(path) {
+                continue;
+            }
+            if row.kind == Kind::File {
+                if !elsewhere.contains(path) {
+                    self.missing.insert(path.clone(), row.clone());
+                }
+                continue;
+            }
+            let is_file = |up: &RelPath| {
+                self.unread.contains_key(up) || self.rows.get(up).is_some_and(|row| row.kind != Kind::Dir)
+            };
+            if !path.ancestors().any(|up| is_file(&up)) {
+                self.rows.insert(path.clone(), row.clone());
+            }
+        }
+    }
+}
+
+/// What an object is; nothing for the marker of the workspace itself.
+fn read_key(object: &Object) -> Result<Option<(RelPath, Kind)>, Refusal> {
+    let (text, kind) = object.key.strip_suffix('/').map_or((&*object.key, Kind::File), |text| (text, Kind::Dir));
+    if text.is_empty() && object.size == 0 && kind == Kind::File {
+        return Ok(None);
+    }
+    let path = RelPath::from_text(text).map_err(Refusal::Path)?;
+    if kind == Kind::Dir && object.size > 0 {
+        return Err(Refusal::DirectoryWithBody);
+    }
+    Ok(Some((path, kind)))
+}
+
+/// Every directory that keys lie in or stand for, with the newest time of what was written in it.
+fn directories_of(files: &BTreeMap<RelPath, &Object>, markers: &BTreeMap<RelPath, &Object>) -> BTreeMap<RelPath, i64> {
+    let mut directories: BTreeMap<RelPath, i64> = BTreeMap::new();
+    let mut found = |path: RelPath, time: i64| match directories.entry(path) {
+        Entry::Vacant(place) => {
+            place.insert(time);
+            true
+        }
+        Entry::Occupied(mut place) => {
+            let newer = time > *place.get();
+            if newer {
+                place.insert(time);
+            }
+            newer
+        }
+    };
+    for (path, object) in markers {
+        found(path.clone(), object.last_modified_ns);
+    }
+    for (path, object) in files.iter().chain(markers) {
+        for up in path.ancestors() {
+            // What lies above has been told as new a time already.
+            if !found(up, object.last_modified_ns) {
+                break;
+            }
+        }
+    }
+    directories
 }
 
 impl Unread {
     /// The row, now that the content was read.
     #[must_use]
-    pub fn row(&self, hash: crate::rows::Hash) -> Row {
+    pub fn row(&self, hash: Hash) -> Row {
         Row {
             uid: self.owner.0,
             gid: self.owner.1,
@@ -105,3 +230,7 @@ impl Unread {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "imports_tests.rs"]
+mod tests;
