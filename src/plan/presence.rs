@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Base;
-use crate::rows::{RelPath, Removed, Rows};
+use super::{Base, copies::has_below};
+use crate::rows::{Kind, RelPath, Removed, Row, Rows};
 
 /// What a scan found, and what it proved.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +18,33 @@ pub struct Seen<'a> {
     pub partial: bool,
 }
 
-/// What goes into the merge as ours. O counts only as `Base::Known`: there its row stands for every path that the scan
-/// lacks without proof, and for what could not be stored; else those are absent.
+/// What goes into the merge as ours.
+///
+/// O counts only as `Base::Known`: there its row stands for every path that the scan lacks without proof, and for
+/// content that could not be stored; else those are absent. A row of O goes only where it is in `gone`, or where a
+/// stored row shows that a parent is no directory any more.
 #[must_use]
-pub fn ours_for_merge(seen: &Seen<'_>, _base: Base<'_>) -> Rows {
-    seen.rows.clone()
+pub fn ours_for_merge(seen: &Seen<'_>, base: Base<'_>) -> Rows {
+    // A directory has no content that could be missing.
+    let stored = |path: &RelPath, row: &Row| row.kind == Kind::Dir || !seen.not_stored.contains(path);
+    let mut ours = seen.rows.clone();
+    ours.retain(|path, row| stored(path, row));
+    let Base::Known(origin) = base else { return ours };
+    for (path, row) in origin {
+        if ours.contains_key(path) {
+            continue;
+        }
+        let displaced =
+            path.ancestors().any(|up| seen.rows.get(&up).is_some_and(|row| row.kind != Kind::Dir && stored(&up, row)))
+                || row.kind != Kind::Dir && has_below(&ours, path);
+        // What follows something that is not stored waits for it: a deletion, too.
+        let waits =
+            seen.partial || seen.not_stored.contains(path) || path.ancestors().any(|up| seen.not_stored.contains(&up));
+        if !displaced && (waits || !seen.gone.contains(path)) {
+            ours.insert(path.clone(), row.clone());
+        }
+    }
+    ours
 }
 
 /// Gives each row the owner that the first of `known` has for its path: for owner policies under which the disk does
@@ -47,9 +69,215 @@ pub struct TreeRows<'a> {
 /// What a plain workspace holds for a directory that imported it: `origin` (the imported rows) with what heads since
 /// then changed over it. `mine` is the tree of the plain head at the import, if there was one; `now` the present one.
 ///
+/// Content, mode and owner each count as changed only if `now` differs from `mine` in them, for `origin` may have
+/// outside edits that neither tree knows. A row that heads removed stays if `origin` has other content there.
+///
 /// Only while `origin` is an import's: after a commit of this directory the present tree holds all of it, and is
 /// theirs by itself.
 #[must_use]
-pub fn theirs_over(origin: &Rows, _mine: Option<TreeRows<'_>>, _now: TreeRows<'_>) -> Rows {
-    origin.clone()
+pub fn theirs_over(origin: &Rows, mine: Option<TreeRows<'_>>, now: TreeRows<'_>) -> Rows {
+    let mut theirs = Rows::new();
+    for path in origin.keys().chain(now.rows.keys().filter(|path| !origin.contains_key(*path))) {
+        let before = mine.and_then(|mine| mine.rows.get(path));
+        let row = match (origin.get(path), now.rows.get(path)) {
+            (Some(held), Some(now)) => Some(changed_over(held, before, now)),
+            (Some(held), None) => {
+                let hidden = held.etag.is_some() && now.removed.get(path) == Some(&held.etag);
+                let removed = before.is_some_and(|before| before.same_content(held));
+                (!hidden && !removed).then(|| held.clone())
+            }
+            // In both trees, yet not imported: it was ignored or gone, and nobody brought it back.
+            (None, Some(now)) => {
+                before.is_none_or(|before| !before.same(now) || before.etag != now.etag).then(|| now.clone())
+            }
+            (None, None) => None,
+        };
+        theirs.extend(row.map(|row| (path.clone(), row)));
+    }
+    theirs
+}
+
+/// One path that was imported and is in the present tree.
+fn changed_over(held: &Row, before: Option<&Row>, now: &Row) -> Row {
+    let rewritten = before.is_none_or(|before| !before.same_content(now) || before.etag != now.etag);
+    let mut row = if before.is_none_or(|before| !before.same_content(now)) { now.clone() } else { held.clone() };
+    row.etag = match (now.same_content(&row), held.same_content(&row)) {
+        (true, true) if rewritten => now.etag.clone().or_else(|| held.etag.clone()),
+        (true, true) => held.etag.clone().or_else(|| now.etag.clone()),
+        (true, false) => now.etag.clone(),
+        (false, _) => held.etag.clone(),
+    };
+    if now.kind == row.kind && before.is_none_or(|before| before.mode != now.mode) {
+        row.mode = now.mode;
+    }
+    if now.kind == row.kind && before.is_none_or(|before| (before.uid, before.gid) != (now.uid, now.gid)) {
+        (row.uid, row.gid) = (now.uid, now.gid);
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        plan::{
+            merge3,
+            tables::{alike, any_table, any_three, dir, etag, file, link, path, shown, table, well_formed},
+        },
+        rows::ETag,
+    };
+
+    fn paths(list: &[&str]) -> BTreeSet<RelPath> {
+        list.iter().map(|at| path(at)).collect()
+    }
+
+    fn ours(scan: &Rows, origin: &Rows, gone: &[&str], not_stored: &[&str], partial: bool) -> Rows {
+        let (gone, not_stored) = (paths(gone), paths(not_stored));
+        ours_for_merge(&Seen { rows: scan, gone: &gone, not_stored: &not_stored, partial }, Base::Known(origin))
+    }
+
+    #[test]
+    fn what_a_scan_lacks_without_proof_stays_as_it_was_taken_in() {
+        let origin =
+            table(&[("ignored", file("1")), ("gone", file("1")), ("closed/x", file("1")), ("here", file("1"))]);
+        let scan = table(&[("here", file("2")), ("closed", dir())]);
+        let found = ours(&scan, &origin, &["gone"], &["closed"], false);
+        let wanted = table(&[("ignored", file("1")), ("closed/x", file("1")), ("here", file("2"))]);
+        assert_eq!(shown(&found), shown(&wanted));
+    }
+
+    #[test]
+    fn a_parent_that_became_a_file_is_proof_only_when_that_file_is_stored() {
+        let origin = table(&[("d/x", file("1"))]);
+        let scan = table(&[("d", file("2"))]);
+        assert_eq!(shown(&ours(&scan, &origin, &[], &[], false)), shown(&scan));
+        assert_eq!(shown(&ours(&scan, &origin, &["d/x"], &["d"], false)), shown(&origin));
+    }
+
+    #[test]
+    fn a_content_not_stored_gives_way_to_the_row_before_or_to_nothing() {
+        let origin = table(&[("a", file("1"))]);
+        let scan = table(&[("a", file("2")), ("new", file("n"))]);
+        assert_eq!(shown(&ours(&scan, &origin, &[], &["a", "new"], false)), shown(&origin));
+        let (gone, not_stored) = (paths(&[]), paths(&["a", "new"]));
+        let seen = Seen { rows: &scan, gone: &gone, not_stored: &not_stored, partial: false };
+        assert!(ours_for_merge(&seen, Base::None).is_empty());
+        assert!(ours_for_merge(&seen, Base::Older(&origin)).is_empty());
+    }
+
+    #[test]
+    fn out_of_time_nothing_is_deleted_but_what_stands_in_the_way() {
+        let origin = table(&[("gone", file("1")), ("d/x", file("1")), ("f", file("1"))]);
+        let scan = table(&[("d", file("2")), ("f/y", file("2"))]);
+        let found = ours(&scan, &origin, &["gone", "d/x"], &["late"], true);
+        assert_eq!(shown(&found), shown(&table(&[("gone", file("1")), ("d", file("2")), ("f/y", file("2"))])));
+    }
+
+    fn rows(rows: &Rows) -> TreeRows<'_> {
+        static NONE: Removed = Removed::new();
+        TreeRows { rows, removed: &NONE }
+    }
+
+    #[test]
+    fn theirs_is_the_import_with_what_heads_since_changed() {
+        let origin = table(&[("a", file("outside")), ("b", file("1")), ("c", file("1")), ("foreign", file("f"))]);
+        let mine =
+            table(&[("a", file("1")), ("b", file("1")), ("c", file("1")), ("l", link("x")), ("missing", file("m"))]);
+        let now = table(&[
+            ("a", Row { mode: 0o755, ..file("1") }),
+            ("b", file("2")),
+            ("l", link("y")),
+            ("missing", file("m")),
+            ("n", file("n")),
+        ]);
+        let theirs = theirs_over(&origin, Some(rows(&mine)), rows(&now));
+        let wanted = table(&[
+            ("a", file("outside")),
+            ("b", file("2")),
+            ("foreign", file("f")),
+            ("l", link("y")),
+            ("n", file("n")),
+        ]);
+        assert_eq!(shown(&theirs), shown(&wanted));
+        assert_eq!((theirs[&path("a")].mode, &theirs[&path("a")].etag), (0o755, &Some(etag("outside"))));
+        assert_eq!(theirs[&path("b")].etag, Some(etag("2")));
+    }
+
+    #[test]
+    fn a_tombstone_takes_only_the_version_it_names() {
+        let origin = table(&[("a", file("1")), ("b", file("outside"))]);
+        let removed = Removed::from([(path("a"), Some(etag("1"))), (path("b"), Some(etag("1")))]);
+        let theirs = theirs_over(&origin, None, TreeRows { rows: &Rows::new(), removed: &removed });
+        assert_eq!(shown(&theirs), shown(&table(&[("b", file("outside"))])));
+    }
+
+    #[test]
+    fn the_same_content_put_again_since_has_the_new_version() {
+        let again = Row { etag: Some(ETag::new("\"again\"")), ..file("1") };
+        let (origin, now) = (table(&[("a", file("1"))]), table(&[("a", again)]));
+        let theirs = theirs_over(&origin, Some(rows(&origin)), rows(&now));
+        assert_eq!(theirs[&path("a")].etag, Some(ETag::new("\"again\"")));
+        let unchanged = theirs_over(&origin, Some(rows(&now)), rows(&now));
+        assert_eq!(unchanged[&path("a")].etag, Some(etag("1")));
+    }
+
+    #[test]
+    fn owners_come_from_the_first_table_that_knows() {
+        let mut mine = table(&[("a", Row { uid: 9, ..file("1") }), ("b", Row { uid: 9, ..file("1") })]);
+        let known = table(&[("a", Row { uid: 3, gid: 4, ..file("2") })]);
+        adopt_owners(&mut mine, &[&Rows::new(), &known]);
+        assert_eq!((mine[&path("a")].uid, mine[&path("a")].gid, mine[&path("b")].uid), (3, 4, 9));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn nothing_unproven_leaves_the_workspace((origin, scan, theirs) in any_three(), proofs: u64, losses: u64, partial: bool) {
+            let pick = |bits: u64, rows: &Rows| -> BTreeSet<RelPath> {
+                rows.keys().enumerate().filter(|(n, _)| bits >> (n % 64) & 1 == 1).map(|(_, at)| at.clone()).collect()
+            };
+            let missing: Rows = origin.iter().filter(|(at, _)| !scan.contains_key(*at)).map(|(at, row)| (at.clone(), row.clone())).collect();
+            let (gone, not_stored) = (pick(proofs, &missing), pick(losses, &scan));
+            let seen = Seen { rows: &scan, gone: &gone, not_stored: &not_stored, partial };
+            let ours = ours_for_merge(&seen, Base::Known(&origin));
+            for at in origin.keys().filter(|at| !ours.contains_key(*at)) {
+                let file_above = at.ancestors().any(|up| scan.get(&up).is_some_and(|row| row.kind != Kind::Dir) && !not_stored.contains(&up));
+                let needed = has_below(&scan, at);
+                prop_assert!(gone.contains(at) && !partial || file_above || needed, "{at}");
+            }
+            let merged = merge3(Base::Known(&origin), &ours, &theirs).rows;
+            prop_assert!(well_formed(&merged));
+            for (at, row) in &theirs {
+                let known = origin.get(at).is_some_and(|base| base.same_content(row));
+                prop_assert!(known || merged.values().any(|there| there.same_content(row)), "{at}");
+            }
+        }
+
+        #[test]
+        fn heads_that_changed_nothing_leave_the_import_as_it_is(origin in any_table(), mine in any_table()) {
+            prop_assert!(alike(&theirs_over(&origin, Some(rows(&mine)), rows(&mine)), &origin));
+            prop_assert!(alike(&theirs_over(&mine, Some(rows(&mine)), rows(&origin)), &origin));
+        }
+
+        #[test]
+        fn an_outside_edit_or_a_change_of_a_head_is_never_dropped_for_an_old_row((mine, origin, now) in any_three()) {
+            let theirs = theirs_over(&origin, Some(rows(&mine)), rows(&now));
+            for (at, row) in &theirs {
+                prop_assert!([&origin, &now].iter().any(|side| side.get(at).is_some_and(|there| there.same_content(row))));
+            }
+            for (at, row) in &now {
+                if !mine.get(at).is_some_and(|before| before.same_content(row)) {
+                    prop_assert!(theirs[at].same_content(row));
+                }
+            }
+            for (at, row) in &origin {
+                if !mine.get(at).is_some_and(|before| before.same_content(row)) && !now.contains_key(at) {
+                    prop_assert!(theirs[at].same_content(row));
+                }
+            }
+        }
+    }
 }

@@ -4,6 +4,13 @@
 
 #![allow(unsafe_code, reason = "this room exists to hold it")]
 
+pub mod child;
 pub mod entry;
 pub mod fs;
+pub mod poll;
+pub mod process;
 mod raw;
+pub mod signals;
+pub mod spawn;
+pub mod tty;
+pub mod wait;

@@ -1,6 +1,6 @@
 //! Signal masks and dispositions by raw system calls: libc's functions refuse or change signals 32 to 34.
 
-/// The kernel's `struct sigaction` begins with the handler; the rest is not read here.
+/// What the kernel reads of its `struct sigaction` begins with the handler; the rest stays zero here.
 #[repr(C)]
 struct KernelAction {
     handler: usize,
@@ -20,6 +20,17 @@ pub(super) fn is_ignored(signal: i32) -> bool {
     done == 0 && action.handler == libc::SIG_IGN
 }
 
+/// Sets the disposition of `signal` to ignored or default. Async-signal-safe.
+pub(super) fn set_ignored(signal: i32, ignored: bool) {
+    let handler = if ignored { libc::SIG_IGN } else { libc::SIG_DFL };
+    let action = KernelAction { handler, rest: [0; 7] };
+    // SAFETY: the kernel reads at most its own `struct sigaction` (32 bytes) of our 64: no flags, no restorer (none is
+    // needed without a handler), an empty mask.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, &raw const action, std::ptr::null_mut::<KernelAction>(), SET);
+    }
+}
+
 /// The present mask.
 pub(super) fn blocked() -> u64 {
     let mut mask = 0_u64;
@@ -30,7 +41,7 @@ pub(super) fn blocked() -> u64 {
     mask
 }
 
-/// Makes `mask` the present mask.
+/// Makes `mask` the present mask. Async-signal-safe.
 pub(super) fn set_mask(mask: u64) {
     // SAFETY: the set is read from eight bytes of ours; blocking signals breaks no memory.
     unsafe {

@@ -1,0 +1,174 @@
+//! Whose environment holds what: the app's is the inherited one, a sync child's has no keys in it.
+
+use std::{
+    ffi::{CString, OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::Path,
+};
+
+use super::user::User;
+
+/// The keys themselves. They reach a sync child through a pipe, after it has closed its memory to others.
+const KEYS: [&str; 5] =
+    ["S3_ACCESS_KEY", "S3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
+/// What leads to keys: ECS, EKS and web identity. A sync child needs it, install and app may be denied it.
+const WAYS: [&str; 7] = [
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+];
+
+/// Where a name is looked for when PATH is not set.
+const PATH: &str = "/usr/local/bin:/bin:/usr/bin";
+
+/// The inherited environment, read once.
+pub(super) struct Environment {
+    all: Vec<(OsString, OsString)>,
+}
+
+impl Environment {
+    pub(super) fn inherited() -> Self {
+        Self { all: std::env::vars_os().collect() }
+    }
+
+    /// For install, app and hooks. `virtual_env` goes first on PATH: it is what the install made for the app.
+    pub(super) fn for_the_app(&self, hide: bool, user: Option<&User>, virtual_env: Option<&Path>) -> Vec<CString> {
+        let mut all = self.all.clone();
+        if hide {
+            all.retain(|(name, _)| !is_in(&KEYS, name) && !is_in(&WAYS, name));
+        }
+        if let Some(user) = user {
+            set(&mut all, "HOME", user.home.clone());
+            if let Some(name) = &user.name {
+                for variable in ["USER", "LOGNAME"] {
+                    if all.iter().any(|(known, _)| known == variable) {
+                        set(&mut all, variable, name.clone());
+                    }
+                }
+            }
+        }
+        if let Some(directory) = virtual_env {
+            let mut path = directory.join("bin").into_os_string();
+            path.push(":");
+            path.push(self.path());
+            set(&mut all, "PATH", path);
+            set(&mut all, "VIRTUAL_ENV", directory.as_os_str().to_owned());
+        }
+        strings(&all)
+    }
+
+    /// For a sync child: without keys.
+    pub(super) fn for_a_sync_child(&self) -> Vec<CString> {
+        let all: Vec<_> = self.all.iter().filter(|(name, _)| !is_in(&KEYS, name)).cloned().collect();
+        strings(&all)
+    }
+
+    /// The keys, as `NAME=VALUE NUL`; empty where there are none.
+    pub(super) fn keys(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, value) in self.all.iter().filter(|(name, _)| is_in(&KEYS, name)) {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(b'=');
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    fn path(&self) -> &OsStr {
+        self.all.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(PATH), |(_, value)| value)
+    }
+}
+
+fn is_in(list: &[&str], name: &OsStr) -> bool {
+    list.iter().any(|known| name == *known)
+}
+
+fn set(all: &mut Vec<(OsString, OsString)>, name: &str, value: OsString) {
+    match all.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => all.push((name.into(), value)),
+    }
+}
+
+/// `NAME=VALUE` strings. None holds a NUL: they came from strings that ended with one.
+fn strings(all: &[(OsString, OsString)]) -> Vec<CString> {
+    all.iter()
+        .filter_map(|(name, value)| {
+            let mut text = name.clone().into_vec();
+            text.push(b'=');
+            text.extend_from_slice(value.as_bytes());
+            CString::new(text).ok()
+        })
+        .collect()
+}
+
+/// Words as exec takes them.
+pub(super) fn words(words: &[OsString]) -> Vec<CString> {
+    words.iter().filter_map(|word| CString::new(word.as_bytes()).ok()).collect()
+}
+
+/// The files that `name` may mean: itself where it has a slash, else one in each directory of the PATH that the new
+/// program will have.
+pub(super) fn programs(name: &OsStr, environment: &[CString]) -> Vec<CString> {
+    let name = name.as_bytes();
+    if name.is_empty() {
+        return Vec::new();
+    }
+    if name.contains(&b'/') {
+        return CString::new(name).into_iter().collect();
+    }
+    let path = environment.iter().find_map(|text| text.to_bytes().strip_prefix(b"PATH=")).unwrap_or(PATH.as_bytes());
+    path.split(|byte| *byte == b':')
+        .filter_map(|directory| {
+            let mut file = if directory.is_empty() { b".".to_vec() } else { directory.to_vec() };
+            file.push(b'/');
+            file.extend_from_slice(name);
+            CString::new(file).ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        Environment { all: pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect() }
+    }
+
+    fn texts(strings: &[CString]) -> Vec<&str> {
+        strings.iter().map(|text| text.to_str().expect("utf-8")).collect()
+    }
+
+    #[test]
+    fn keys_are_in_no_sync_childs_environment_and_hidden_from_the_app_when_asked() {
+        let all =
+            environment(&[("A", "1"), ("S3_SECRET_KEY", "s"), ("AWS_ROLE_ARN", "r"), ("AWS_SESSION_TOKEN", "t=")]);
+        assert_eq!(texts(&all.for_a_sync_child()), ["A=1", "AWS_ROLE_ARN=r"]);
+        assert_eq!(texts(&all.for_the_app(true, None, None)), ["A=1"]);
+        assert_eq!(all.for_the_app(false, None, None).len(), 4);
+        assert_eq!(all.keys(), b"S3_SECRET_KEY=s\0AWS_SESSION_TOKEN=t=\0");
+    }
+
+    #[test]
+    fn a_virtual_environment_goes_first_on_path() {
+        let all = environment(&[("PATH", "/usr/bin")]);
+        let found = all.for_the_app(false, None, Some(Path::new("/w/.venv")));
+        assert_eq!(texts(&found), ["PATH=/w/.venv/bin:/usr/bin", "VIRTUAL_ENV=/w/.venv"]);
+        assert_eq!(texts(&programs(OsStr::new("x"), &found)), ["/w/.venv/bin/x", "/usr/bin/x"]);
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_not_looked_for() {
+        assert_eq!(texts(&programs(OsStr::new("./x"), &[])), ["./x"]);
+        assert_eq!(texts(&programs(OsStr::new("x"), &[])), ["/usr/local/bin/x", "/bin/x", "/usr/bin/x"]);
+        assert_eq!(texts(&programs(OsStr::new("x"), &[c"PATH=:/a".to_owned()])), ["./x", "/a/x"]);
+        assert!(programs(OsStr::new(""), &[]).is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! The terminal is the app's while the app lives: `^C` and `^Z` reach it once, and job control works in it.
+
+use std::os::fd::RawFd;
+
+use super::log::Log;
+use crate::sys::{process, signals, tty};
+
+/// The terminal of this session, if we may hand it over.
+pub(super) struct Terminal {
+    /// Descriptor and our own group.
+    ours: Option<(RawFd, i32)>,
+    handed: bool,
+}
+
+impl Terminal {
+    /// Looks for it. Only a foreground group may hand the terminal over: from the background, with SIGTTOU blocked,
+    /// the call would succeed and steal it.
+    pub(super) fn find() -> Self {
+        let own = process::group(0);
+        let ours = tty::controlling().filter(|(_, foreground)| Some(*foreground) == own);
+        Self { ours, handed: false }
+    }
+
+    /// What the app's process is to become the foreground group of.
+    pub(super) fn for_the_app(&mut self) -> Option<RawFd> {
+        let (fd, _) = self.ours?;
+        self.handed = true;
+        Some(fd)
+    }
+
+    /// The app has ended: what follows is ours again.
+    pub(super) fn take_back(&mut self) {
+        if let (Some((fd, own)), true) = (self.ours, self.handed) {
+            // All signals are blocked, so this works from the background. Where the terminal is gone, so be it.
+            let _ = tty::set_foreground(fd, own);
+            self.handed = false;
+        }
+    }
+
+    /// The app was stopped by `signal` (`^Z`, or reading in the background). Where a shell of our session can continue
+    /// us, we stop too, as sudo does. Else nobody could ever continue the app: it goes on at once.
+    pub(super) fn app_stopped(&mut self, app: i32, signal: i32, log: &mut Log) {
+        if !is_job_control(signal) {
+            return;
+        }
+        if has_a_shell() {
+            self.take_back();
+            // Others of our pipeline were not in the app's group, and did not hear the `^Z`. Our own copy stays
+            // blocked and is recognised by its sender.
+            let _ = signals::send(0, signal);
+            let _ = signals::send(process::id(), libc::SIGSTOP);
+        } else if signal == libc::SIGTSTP {
+            log.warn("the app stopped itself (SIGTSTP), and no shell could continue it: it goes on");
+            let _ = signals::send(-app, libc::SIGCONT);
+        }
+    }
+
+    /// Somebody continued us. In the foreground again: the terminal goes back to the app, and its group goes on.
+    pub(super) fn continued(&mut self, app: i32) {
+        if let Some((fd, own)) = self.ours {
+            if !self.handed && tty::foreground(fd) == Some(own) && tty::set_foreground(fd, app).is_ok() {
+                self.handed = true;
+            }
+        }
+        let _ = signals::send(-app, libc::SIGCONT);
+    }
+}
+
+fn is_job_control(signal: i32) -> bool {
+    [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU].contains(&signal)
+}
+
+/// Whether our parent can continue us: it is of our session and of another group. PID 1 has nobody, an orphan neither.
+fn has_a_shell() -> bool {
+    let parent = process::parent();
+    process::id() != 1
+        && parent > 1
+        && process::session(parent) == process::session(0)
+        && process::group(parent) != process::group(0)
+}
