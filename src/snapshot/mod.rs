@@ -18,3 +18,27 @@ pub use tree::{Limits, TREE_FORMAT, Tree, TreeHeader};
 
 /// The key of head.json below the workspace's prefix.
 pub const HEAD_KEY: &str = ".stopover/head.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fenced block of this language in docs/format.md.
+    fn example(language: &str) -> String {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/format.md")).unwrap();
+        let (_, from) = page.split_once(&format!("```{language}\n")).unwrap();
+        from.split_once("```").unwrap().0.to_owned()
+    }
+
+    #[test]
+    fn the_examples_of_the_format_page_are_what_is_read_and_written() {
+        let head = example("json");
+        assert_eq!(String::from_utf8(Head::decode(head.as_bytes()).unwrap().encode()).unwrap(), head);
+        let text = example("jsonl");
+        let tree = Tree::decode(&zstd::encode_all(text.as_bytes(), 3).unwrap()[..], &Limits::default()).unwrap();
+        assert_eq!(String::from_utf8(zstd::decode_all(&tree.encode().unwrap()[..]).unwrap()).unwrap(), text);
+        assert_eq!(tree.header.id, Head::decode(head.as_bytes()).unwrap().snapshot.unwrap());
+        let (one, other) = (tree.rows.iter().next().unwrap().1, tree.rows.iter().next_back().unwrap().1);
+        assert!(one.same(other) && one.hash == crate::rows::Hash::of(b"hello"));
+    }
+}
