@@ -2,11 +2,12 @@
 
 use std::{fs::File, io::Write};
 
-use super::{context::Context, failure::Failure};
+use super::{context::Context, failure::Failure, log};
 use crate::{config::Handover, report::Exit, sys};
 
 /// The first act of a child: lower itself before the OOM killer, become unreadable for others, take the keys.
 pub(super) fn prepare(context: &mut Context, words: &str) -> Result<(), Failure> {
+    log::as_container();
     let handover = Handover::from_words(words).map_err(|error| Failure::new(Exit::Usage, error))?;
     let secrets = sys::child::prepare(handover.credentials)
         .map_err(|error| Failure::failed(format!("the keys could not be taken from PID 1: {error}")))?;

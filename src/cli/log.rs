@@ -6,6 +6,7 @@
 use std::{
     fmt::{self, Write as _},
     io::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
     time::SystemTime,
 };
 
@@ -18,8 +19,17 @@ use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
 use crate::{
     config::{Config, LogFormat, LogLevel},
-    report::{Level, json_line, text_line},
+    report::{Level, command_line, json_line, log_line},
 };
+
+/// Whether this is part of a container's log: PID 1 and its children write times, a command that somebody called does
+/// not.
+static IN_CONTAINER: AtomicBool = AtomicBool::new(false);
+
+/// From now on lines have their time.
+pub(super) fn as_container() {
+    IN_CONTAINER.store(true, Ordering::Relaxed);
+}
 
 /// Begins to log as `config` says; a second call changes nothing.
 pub(super) fn start(config: &Config) {
@@ -37,7 +47,8 @@ pub(super) fn start(config: &Config) {
 /// Writes one line, whatever the level that was asked for.
 pub(super) fn line(format: LogFormat, level: Level, message: &str) {
     let line = match format {
-        LogFormat::Text => text_line(level, message),
+        LogFormat::Text if IN_CONTAINER.load(Ordering::Relaxed) => log_line(SystemTime::now(), level, message),
+        LogFormat::Text => command_line(level, message),
         LogFormat::Json => json_line(SystemTime::now(), level, message),
     };
     raw(&line);

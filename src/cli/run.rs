@@ -4,18 +4,18 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use clap::{ArgMatches, Args};
+use serde_json::json;
 
 use super::{args::RestoreGuards, context::Context, failure::Failure, log};
 use crate::{
     config::{ConfigError, Loaded, LogFormat, Need, flag_words},
-    report::{
-        Exit, Level,
-        summary::{Reason, Summary, TERMINATION_LOG_BYTES},
-    },
+    report::{Exit, Level},
     supervise,
 };
 
@@ -50,6 +50,7 @@ impl Run {
     }
 
     pub(super) fn run(self, context: &Context, matches: &ArgMatches) -> u8 {
+        log::as_container();
         match context.load(&Need::IfSet, self.guards.call(self.dry_run)) {
             Ok(loaded) => self.live(loaded, matches),
             Err(error) => misconfigured(context, matches, &error),
@@ -81,25 +82,32 @@ fn misconfigured(context: &Context, matches: &ArgMatches, error: &ConfigError) -
             .or_else(|| env::var_os(name))
             .filter(|value| !value.is_empty())
     };
-    let summary = Summary {
-        workspace: None,
-        directory: set("STOPOVER_DIR").unwrap_or_else(|| "/workspace".into()).to_string_lossy().into_owned(),
-        exit_code: Exit::Usage.code(),
-        reason: Reason::Usage,
-        restore: None,
-        install: None,
-        app: None,
-        commit: None,
-    };
+    let summary = json!({
+        "workspace": null,
+        "directory": set("STOPOVER_DIR").unwrap_or_else(|| "/workspace".into()).to_string_lossy(),
+        "exit_code": Exit::Usage.code(),
+        "reason": "usage",
+        "restore": null,
+        "install": null,
+        "app": null,
+        "commit": null,
+    });
     if format == LogFormat::Json {
-        log::raw(&(summary.to_json() + "\n"));
+        log::raw(&format!("{summary}\n"));
     }
     let file = set("STOPOVER_SUMMARY")
         .map(PathBuf::from)
         .or_else(|| Path::new(TERMINATION_LOG).exists().then(|| PathBuf::from(TERMINATION_LOG)));
     if let Some(file) = file {
-        let text = summary.to_json_within(TERMINATION_LOG_BYTES) + "\n";
-        if let Err(error) = fs::write(&file, text) {
+        // A named pipe that nobody reads must not hold up the exit.
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&file)
+            .and_then(|mut file| file.write_all(format!("{summary}\n").as_bytes()));
+        if let Err(error) = written {
             log::line(format, Level::Warn, &format!("the summary could not be written to {}: {error}", file.display()));
         }
     }

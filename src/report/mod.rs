@@ -6,18 +6,15 @@ mod answers;
 mod exit;
 mod line;
 mod number;
-mod opaque;
 mod progress;
 mod proof;
 mod receipt;
 mod status;
-pub mod summary;
 
 pub use answers::{Check, Diagnosis, Explained, Health, State, WorkspaceItem, workspace_table};
 pub use exit::Exit;
-pub use line::{Level, json_line, text_line};
+pub use line::{Level, command_line, json_line, log_line};
 pub use number::{bytes, counted, grouped, parse_timestamp, rounded, seconds, timestamp};
-pub use opaque::Opaque;
 pub use progress::{Events, Phase, Progress, Unheard};
 pub use proof::{Proof, proof_line};
 pub use receipt::{
