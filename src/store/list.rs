@@ -1,12 +1,13 @@
 //! Listing, page by page. Keys are decoded where the answer says that they are encoded, and nothing relies on their
 //! order unless the probe saw it.
 
-use std::{collections::BTreeSet, str};
+use std::{collections::BTreeSet, time::SystemTime};
 
 use aws_sdk_s3::{
     operation::list_objects_v2::ListObjectsV2Output,
     types::{EncodingType, Object},
 };
+use futures_util::future::join_all;
 use percent_encoding::percent_decode_str;
 
 use super::{Listed, Store, StoreError, read::time, send::Ask, trouble::Trouble};
@@ -119,13 +120,13 @@ impl Lister {
         let encoded = is_encoded(&page, self.store.encodes());
         let token = next_of(&page);
         let mut last = None;
-        let mut keys = Vec::new();
+        let mut entries = Vec::new();
         for object in page.contents.unwrap_or_default() {
-            let listed = self.store.listed(object, encoded)?;
-            last = Some(listed.key.clone());
+            let entry = self.store.entry(object, encoded)?;
+            last = Some(entry.key.clone());
             // The empty key is the marker of the prefix itself.
-            if !(listed.key.is_empty() || self.skip_own && listed.key.starts_with(OWN)) {
-                keys.push(listed);
+            if !(entry.key.is_empty() || self.skip_own && entry.key.starts_with(OWN)) {
+                entries.push(entry);
             }
         }
         self.next = match token {
@@ -138,7 +139,7 @@ impl Lister {
                 _ => Next::Token(token),
             },
         };
-        Ok(Some(keys))
+        self.store.with_etags(entries).await.map(Some)
     }
 
     /// All pages.
@@ -158,23 +159,42 @@ impl Lister {
     }
 }
 
+/// A line of a listing.
+struct Entry {
+    key: String,
+    etag: Option<String>,
+    size: u64,
+    last_modified: Option<SystemTime>,
+}
+
 impl Store {
-    fn listed(&self, object: Object, encoded: bool) -> Result<Listed, StoreError> {
+    fn entry(&self, object: Object, encoded: bool) -> Result<Entry, StoreError> {
         let broken = |why: &str| self.error(Ask::of_all("ListObjectsV2"), &Trouble::broken(why));
-        let key = object.key.ok_or_else(|| broken("an entry without key"))?;
-        let key = decode(&key, encoded);
-        let Some(key) = key.strip_prefix(&*self.prefix) else {
+        let key = decode(&object.key.ok_or_else(|| broken("an entry without key"))?, encoded);
+        let Some(key) = key.strip_prefix(&*self.prefix).map(str::to_owned) else {
             return Err(broken("it names a key outside the prefix"));
         };
-        let size =
-            object.size.and_then(|size| u64::try_from(size).ok()).ok_or_else(|| broken("an entry without size"))?;
-        let etag = object.e_tag.ok_or_else(|| broken("an entry without ETag"))?;
-        Ok(Listed {
-            key: key.to_owned(),
-            etag: ETag::new(etag),
-            size,
-            last_modified: object.last_modified.and_then(time),
-        })
+        let size = object.size.and_then(|size| u64::try_from(size).ok());
+        let size = size.ok_or_else(|| broken("an entry without size"))?;
+        Ok(Entry { key, etag: object.e_tag, size, last_modified: object.last_modified.and_then(time) })
+    }
+
+    /// The entries with their versions. A server whose listings have none is asked for each object; what is gone by
+    /// then was never listed.
+    async fn with_etags(&self, entries: Vec<Entry>) -> Result<Vec<Listed>, StoreError> {
+        let complete = entries.into_iter().map(|Entry { key, etag, size, last_modified }| async move {
+            match etag {
+                Some(etag) => Ok(Some(Listed { key, etag: ETag::new(etag), size, last_modified })),
+                None => Ok(self.head(&key).await?.map(|meta| Listed {
+                    key,
+                    etag: meta.etag,
+                    size: meta.size,
+                    last_modified: meta.last_modified,
+                })),
+            }
+        });
+        let complete: Vec<Result<_, StoreError>> = join_all(complete).await;
+        complete.into_iter().filter_map(Result::transpose).collect()
     }
 }
 

@@ -1,0 +1,29 @@
+//! What the tests stand on: real S3 servers, a front that makes faults, and a helper whose tests read as sentences.
+//!
+//! Each test binary takes the parts it needs; what one of them does not use is no dead code.
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+pub mod front;
+pub mod outsider;
+pub mod servers;
+pub mod story;
+
+use std::{future::Future, sync::LazyLock, time::Duration};
+
+use tokio::runtime::Runtime;
+
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap());
+
+/// Runs `future` to its end; for tests, which are no futures themselves. It fails the test rather than hang it.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(async {
+        tokio::time::timeout(Duration::from_secs(120), future).await.expect("this takes longer than 120 s: it hangs")
+    })
+}
+
+/// Runs `future` beside the test.
+pub fn beside<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
+    RUNTIME.spawn(future)
+}

@@ -1,0 +1,92 @@
+//! Somebody else who uses the bucket: a plain S3 client that shares no code with stopover's store.
+
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Region, RequestChecksumCalculation},
+    primitives::ByteStream,
+};
+
+use super::{
+    servers::{ACCESS_KEY, SECRET_KEY},
+    wait,
+};
+
+#[derive(Clone)]
+pub struct Outsider {
+    pub bucket: String,
+    pub endpoint: String,
+    pub client: Client,
+}
+
+/// An object as an outsider sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    pub bytes: Vec<u8>,
+    pub etag: String,
+    pub content_type: Option<String>,
+}
+
+impl Outsider {
+    pub fn new(endpoint: &str, bucket: &str) -> Self {
+        let keys = aws_credential_types::Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(endpoint)
+            .force_path_style(true)
+            .credentials_provider(aws_sdk_s3::config::SharedCredentialsProvider::new(keys))
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        Self { bucket: bucket.to_owned(), endpoint: endpoint.to_owned(), client: Client::from_conf(config) }
+    }
+
+    pub fn create_bucket(&self) {
+        wait(self.client.create_bucket().bucket(&self.bucket).send()).unwrap();
+    }
+
+    /// Puts an object, and gives its ETag.
+    pub fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) -> String {
+        self.try_put(key, bytes).unwrap()
+    }
+
+    pub fn try_put(&self, key: &str, bytes: impl Into<Vec<u8>>) -> Result<String, String> {
+        let body = ByteStream::from(bytes.into());
+        let put = self.client.put_object().bucket(&self.bucket).key(key).body(body);
+        wait(put.send()).map(|done| done.e_tag.unwrap()).map_err(|error| format!("{error:?}"))
+    }
+
+    pub fn get(&self, key: &str) -> Option<Seen> {
+        let get = self.client.get_object().bucket(&self.bucket).key(key);
+        wait(async {
+            match get.send().await {
+                Ok(object) => Some(Seen {
+                    etag: object.e_tag.unwrap(),
+                    content_type: object.content_type,
+                    bytes: object.body.collect().await.unwrap().to_vec(),
+                }),
+                Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => None,
+                Err(error) => panic!("{key}: {error:?}"),
+            }
+        })
+    }
+
+    pub fn delete(&self, key: &str) {
+        wait(self.client.delete_object().bucket(&self.bucket).key(key).send()).unwrap();
+    }
+
+    /// All keys that begin with `prefix`, in the server's order.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        let mut keys = Vec::new();
+        let mut token = None;
+        loop {
+            let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+            let page = wait(list.set_continuation_token(token).send()).unwrap();
+            keys.extend(page.contents.unwrap_or_default().into_iter().map(|object| object.key.unwrap()));
+            match page.next_continuation_token {
+                Some(next) => token = Some(next),
+                None => return keys,
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Who has what. `tests/servers.rs` measures every cell.
+
+use super::Kind;
+
+/// An ability, what it means, and whether s3s-fs, moto and MinIO have it.
+pub const TABLE: [(&str, &str, [bool; 3]); 13] = [
+    ("conditional-put", "PUT honours If-Match and If-None-Match", [true, true, true]),
+    ("atomic-create", "of 16 conditional PUTs at once exactly one wins", [false, true, true]),
+    ("conditional-complete", "CompleteMultipartUpload honours both conditions", [true, false, true]),
+    ("delete-condition", "DELETE honours If-Match", [false, true, false]),
+    ("start-after", "a listing starts after what is no key", [true, true, true]),
+    ("list-etags", "listings have ETags", [false, true, true]),
+    ("url-encoding", "listings that say `url` are encoded", [false, true, true]),
+    ("odd-keys", "keys with control characters can be put, listed and read", [false, false, true]),
+    ("long-keys", "a key of 900 bytes with parts of 255", [false, true, true]),
+    ("folder-markers", "an empty object whose key ends in a slash is listed", [false, true, true]),
+    ("file-and-folder", "`fd` beside `fd/x`", [false, true, true]),
+    ("dot-keys", "keys with empty, `.` and `..` segments stay as they are", [false, true, false]),
+    ("rights", "a wrong secret key is refused", [true, false, true]),
+];
+
+pub fn has(kind: Kind, ability: &str) -> bool {
+    let row = TABLE.iter().find(|(name, ..)| *name == ability);
+    row.unwrap_or_else(|| panic!("the table has no ability {ability:?}")).2[kind as usize]
+}

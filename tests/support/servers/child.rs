@@ -1,0 +1,113 @@
+//! A server as a child process. A shell stands between it and the test and holds a pipe to the test process: when that
+//! closes, because the last test is over or the test process has died in whatever way, the server is stopped.
+
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use super::{ACCESS_KEY, SECRET_KEY};
+
+const KEEPER: &str = r#""$@" & server=$!; read -r _; kill -TERM $server 2>/dev/null; wait $server"#;
+
+pub struct Child {
+    endpoint: String,
+    keeper: std::process::Child,
+    _root: TempDir,
+}
+
+pub fn minio(program: &Path) -> Child {
+    Child::start("/minio/health/ready", |address, root| {
+        let mut words = vec![program.display().to_string(), "server".into(), "--address".into(), address.to_string()];
+        words.push(root.join("data").display().to_string());
+        let settings = [
+            ("MINIO_ROOT_USER", ACCESS_KEY),
+            ("MINIO_ROOT_PASSWORD", SECRET_KEY),
+            ("MINIO_BROWSER", "off"),
+            ("MINIO_UPDATE", "off"),
+            ("MINIO_API_REQUESTS_MAX", "1000"),
+        ];
+        (words, settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+    })
+}
+
+pub fn moto(program: &Path) -> Child {
+    Child::start("/moto-api/", |address, _| {
+        let (host, port) = address.rsplit_once(':').unwrap();
+        let words = [program.to_str().unwrap(), "-H", host, "-p", port];
+        (words.map(str::to_owned).to_vec(), Vec::new())
+    })
+}
+
+type Words = (Vec<String>, Vec<(String, String)>);
+
+impl Child {
+    /// Starts a server on a free port and waits until `ready` answers with 200. Another process may take the port in
+    /// between: then it is tried with another one.
+    fn start(ready: &str, words: impl Fn(&str, &Path) -> Words) -> Self {
+        for _ in 0..5 {
+            let root = TempDir::new().unwrap();
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+            let (words, settings) = words(&address, root.path());
+            let log = std::fs::File::create(root.path().join("log")).unwrap();
+            let mut keeper = Command::new("/bin/sh")
+                .args(["-c", KEEPER, "keeper"])
+                .args(words)
+                .envs(settings)
+                .env("HOME", root.path())
+                .current_dir(root.path())
+                .stdin(Stdio::piped())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap();
+            if is_ready(&address, ready, &mut keeper) {
+                return Self { endpoint: format!("http://{address}"), keeper, _root: root };
+            }
+            let said = std::fs::read_to_string(root.path().join("log")).unwrap_or_default();
+            println!("a server did not start at {address}: {said}");
+            stop(&mut keeper);
+        }
+        panic!("no server started");
+    }
+
+    pub fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        stop(&mut self.keeper);
+    }
+}
+
+fn stop(keeper: &mut std::process::Child) {
+    drop(keeper.stdin.take());
+    drop(keeper.wait());
+}
+
+fn is_ready(address: &str, path: &str, keeper: &mut std::process::Child) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline && keeper.try_wait().unwrap().is_none() {
+        if answers(address, path).unwrap_or(false) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+fn answers(address: &str, path: &str) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(&status == b"HTTP/1.1 200")
+}
