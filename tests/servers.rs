@@ -16,7 +16,7 @@ use stopover::{
 };
 use support::{
     outsider::Outsider,
-    servers::{Kind, Server, abilities},
+    servers::{Server, abilities},
     wait,
 };
 

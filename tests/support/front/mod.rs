@@ -1,1 +1,115 @@
+//! A front before a server that makes faults: it refuses, delays, drops, cuts, changes and holds requests by rule, and
+//! keeps a record of all.
+//!
+//! Requests go on byte for byte, with the Host header that the client signed; so signatures hold. Each goes to the
+//! server on a connection of its own, and is read whole before: what the front drops "before" never reached it.
 
+mod faults;
+mod proxy;
+mod rules;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+
+pub use self::{
+    faults::{Fault, list_entry},
+    rules::{Class, Request, Which, any},
+};
+use self::{proxy::serve, rules::Rule};
+use super::{beside, wait};
+
+/// A front; gone when dropped.
+pub struct Front {
+    /// `http://127.0.0.1:PORT`: what the client is told.
+    pub endpoint: String,
+    shared: Arc<Shared>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Default)]
+pub(crate) struct Shared {
+    upstream: String,
+    rules: Mutex<Vec<Rule>>,
+    seen: Mutex<Vec<Request>>,
+}
+
+/// Requests that are held back until the test lets them go.
+pub struct Held {
+    reached: Arc<Semaphore>,
+    go: Arc<Semaphore>,
+}
+
+impl Front {
+    /// A front before the server at `endpoint`, without any fault yet.
+    pub fn before(endpoint: &str) -> Self {
+        let upstream = endpoint.strip_prefix("http://").unwrap().to_owned();
+        let shared = Arc::new(Shared { upstream, ..Shared::default() });
+        let listener = wait(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let serving = beside(serve(listener, Arc::clone(&shared)));
+        Self { endpoint, shared, serving }
+    }
+
+    /// From now on, `fault` happens to the requests that `which` means. The first rule that fits counts.
+    pub fn on(&self, which: Which, fault: Fault) -> &Self {
+        self.rules().push(Rule::new(which, fault));
+        self
+    }
+
+    /// From now on, the requests that `which` means wait, before they reach the server, until they are let go.
+    pub fn hold(&self, which: Which) -> Held {
+        let (reached, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        self.on(which, Fault::Hold { reached: Arc::clone(&reached), go: Arc::clone(&go) });
+        Held { reached, go }
+    }
+
+    /// No faults any more.
+    pub fn heal(&self) {
+        self.rules().clear();
+    }
+
+    /// All requests so far, in the order in which they came.
+    pub fn seen(&self) -> Vec<Request> {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many requests so far `which` means.
+    pub fn count(&self, which: &Which) -> usize {
+        self.seen().iter().filter(|request| which.means(request)).count()
+    }
+
+    fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
+        self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Held {
+    /// Waits until a request is being held.
+    pub fn reached(&self) {
+        wait(async { self.reached.acquire().await.unwrap().forget() });
+    }
+
+    /// Whether a request is being held within `time`.
+    pub fn reached_within(&self, time: Duration) -> bool {
+        wait(async {
+            tokio::time::timeout(time, self.reached.acquire())
+                .await
+                .is_ok_and(|one| one.map(|one| one.forget()).is_ok())
+        })
+    }
+
+    /// Lets all go, those that come later too.
+    pub fn release(&self) {
+        self.go.add_permits(100_000);
+    }
+}

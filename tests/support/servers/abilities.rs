@@ -14,7 +14,8 @@ pub const TABLE: [(&str, &str, [bool; 3]); 13] = [
     ("odd-keys", "keys with control characters can be put, listed and read", [false, false, true]),
     ("long-keys", "a key of 900 bytes with parts of 255", [false, true, true]),
     ("folder-markers", "an empty object whose key ends in a slash is listed", [false, true, true]),
-    ("file-and-folder", "`fd` beside `fd/x`", [false, true, true]),
+    // MinIO takes both and gives both, but its listings have no `fd/x` while there is a `fd`.
+    ("file-and-folder", "`fd` beside `fd/x`, both listed", [false, true, false]),
     ("dot-keys", "keys with empty, `.` and `..` segments stay as they are", [false, true, false]),
     ("rights", "a wrong secret key is refused", [true, false, true]),
 ];

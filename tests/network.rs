@@ -1,0 +1,384 @@
+//! What the store makes of a bad network and of a server that says no: nothing is lost, nothing is taken for what it is
+//! not, and the user reads what happened.
+
+mod support;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use stopover::{
+    rows::ETag,
+    store::{Abilities, Deleted, Fetched, GetIf, Got, Opened, Put, PutIf, Sink, Source, Store, StoreErrorKind},
+};
+use support::{
+    front::{Class, Fault, Front, any},
+    outsider::Outsider,
+    servers::{Kind, Server, access},
+    wait,
+};
+
+const PREFIX: &str = "users/alice/ws";
+
+/// A store behind a front, on a server in this process.
+fn behind_a_front() -> (Front, Store, Outsider, Arc<Server>) {
+    let server = Server::here();
+    let outsider = server.bucket();
+    let front = Front::before(&server.endpoint);
+    let store = wait(Store::connect(&access(&front.endpoint), &outsider.bucket, PREFIX)).unwrap();
+    let honest = Abilities { delete: false, url_encoding: false, ..Abilities::AWS };
+    (front, store.with_abilities(honest), outsider, server)
+}
+
+fn text(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+fn done(put: Put) -> ETag {
+    match put {
+        Put::Done(etag) => etag,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+#[test]
+fn a_busy_server_is_asked_again() {
+    let (front, store, outsider, _server) = behind_a_front();
+    front.on(any().times(3), Fault::SLOW_DOWN);
+    done(wait(store.put("k", text("1"), PutIf::Any, None)).unwrap());
+    assert_eq!(front.seen().len(), 4);
+    front.heal();
+    front.on(any().op("GetObject").once(), Fault::Refuse { status: 500, code: "InternalError" });
+    front.on(any().op("GetObject").once(), Fault::DropBefore);
+    assert!(matches!(wait(store.get("k", GetIf::Always)).unwrap(), Got::Found(_)));
+    assert_eq!(outsider.get("users/alice/ws/k").unwrap().bytes, b"1");
+    assert_eq!(store.counters().requests, 7, "every attempt counts");
+}
+
+#[test]
+fn a_conditional_put_whose_reply_is_lost_is_uncertain_and_not_repeated() {
+    for fault in [Fault::DropReply, Fault::RefuseAfter { status: 500, code: "InternalError" }, Fault::DropBefore] {
+        let (front, store, _outsider, _server) = behind_a_front();
+        front.on(any().op("PutObject"), fault);
+        let put = wait(store.put("head", text("1"), PutIf::Absent, None)).unwrap();
+        assert!(matches!(put, Put::Uncertain(_)), "{put:?}");
+        assert_eq!(front.count(&any().op("PutObject")), 1);
+    }
+}
+
+#[test]
+fn a_conditional_put_that_was_surely_not_carried_out_is_repeated() {
+    let (front, store, outsider, _server) = behind_a_front();
+    front.on(any().op("PutObject").times(2), Fault::SLOW_DOWN);
+    done(wait(store.put("head", text("1"), PutIf::Absent, None)).unwrap());
+    assert_eq!(outsider.get("users/alice/ws/head").unwrap().bytes, b"1");
+}
+
+#[test]
+fn a_conflict_after_a_doubtful_slow_down_is_uncertain() {
+    let (front, store, _outsider, _server) = behind_a_front();
+    // A balancer that says "slow down" although the server behind it has written.
+    front.on(any().op("PutObject").once(), Fault::RefuseAfter { status: 503, code: "SlowDown" });
+    let put = wait(store.put("head", text("1"), PutIf::Absent, None)).unwrap();
+    assert!(matches!(put, Put::Uncertain(_)), "{put:?}");
+}
+
+#[test]
+fn conflicts_and_lost_objects_are_told_apart() {
+    let (front, store, _outsider, _server) = behind_a_front();
+    let etag = ETag::new("\"x\"");
+    let put = |condition| wait(store.put("k", text("1"), condition, None));
+    front.on(any().once(), Fault::Refuse { status: 409, code: "ConditionalRequestConflict" });
+    assert!(matches!(put(PutIf::Match(&etag)).unwrap(), Put::Refused));
+    front.on(any().once(), Fault::Refuse { status: 412, code: "PreconditionFailed" });
+    assert!(matches!(put(PutIf::Match(&etag)).unwrap(), Put::Refused));
+    front.on(any().once(), Fault::Refuse { status: 404, code: "NoSuchKey" });
+    assert!(matches!(put(PutIf::Match(&etag)).unwrap(), Put::Missing));
+    front.on(any().once(), Fault::Refuse { status: 404, code: "NoSuchBucket" });
+    assert_eq!(put(PutIf::Match(&etag)).unwrap_err().kind, StoreErrorKind::NoBucket);
+}
+
+#[test]
+fn a_refusal_is_never_absence() {
+    let (front, store, _outsider, _server) = behind_a_front();
+    front.on(any(), Fault::DENIED);
+    let got = wait(store.get("k", GetIf::Always)).unwrap_err();
+    assert_eq!(got.kind, StoreErrorKind::Denied);
+    assert_eq!(wait(store.head("k")).unwrap_err().kind, StoreErrorKind::Denied);
+    assert_eq!(wait(store.open("k", None, None)).unwrap_err().kind, StoreErrorKind::Denied);
+    assert_eq!(front.seen().len(), 3, "a refusal is final");
+    assert!(matches!(wait(store.delete("k", None)).unwrap(), Deleted::Denied(_)));
+}
+
+#[test]
+fn a_missing_right_is_named() {
+    let (front, store, outsider, _server) = behind_a_front();
+    front.on(any(), Fault::DENIED);
+    let bucket = &outsider.bucket;
+    let list = wait(store.list_live().all()).unwrap_err().to_string();
+    assert_eq!(
+        list,
+        format!(
+            "bucket \"{bucket}\" refused ListObjectsV2 (AccessDenied): the role needs s3:ListBucket on prefix \"users/alice/ws/\""
+        )
+    );
+    let put = wait(store.put("a", text("1"), PutIf::Any, None)).unwrap_err().to_string();
+    assert_eq!(
+        put,
+        format!(
+            "bucket \"{bucket}\" refused PutObject of \"users/alice/ws/a\" (AccessDenied): the role needs s3:PutObject on \"users/alice/ws/*\""
+        )
+    );
+}
+
+#[test]
+fn a_body_that_breaks_off_is_taken_up_where_it_broke() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let bytes = pattern(3 * 1024 * 1024);
+    outsider.put("users/alice/ws/k", bytes.clone());
+    front.on(any().op("GetObject").times(2), Fault::Cut(1_000_000));
+    let Opened::Found(mut reader) = wait(store.open("k", None, None)).unwrap() else { panic!("absent") };
+    let mut read = Vec::new();
+    while let Some(chunk) = wait(reader.next_chunk()).unwrap() {
+        read.extend_from_slice(&chunk);
+    }
+    assert!(read == bytes);
+    assert_eq!(front.count(&any().op("GetObject")), 3);
+}
+
+#[test]
+fn a_stream_never_goes_on_with_another_version() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/k", pattern(3 * 1024 * 1024));
+    front.on(any().op("GetObject").once(), Fault::Cut(1_000_000));
+    let Opened::Found(mut reader) = wait(store.open("k", None, None)).unwrap() else { panic!("absent") };
+    outsider.put("users/alice/ws/k", vec![7; 3 * 1024 * 1024]);
+    let error = loop {
+        match wait(reader.next_chunk()) {
+            Ok(Some(chunk)) => assert!(!chunk.contains(&255) || chunk[0] != 7),
+            Ok(None) => panic!("half of it is another version"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind, StoreErrorKind::Moved);
+}
+
+#[test]
+fn short_answers_are_fetched_again_and_flipped_bits_are_seen_where_a_checksum_is_offered() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let bytes = pattern(20 * 1024 * 1024);
+    let etag = ETag::new(outsider.put("users/alice/ws/k", bytes.clone()));
+    front.on(any().op("GetObject").times(2), Fault::Cut(5_000));
+    front.on(any().op("GetObject").times(1), Fault::SLOW_DOWN);
+    let gathered = Arc::new(Gathered::default());
+    let fetched = wait(store.fetch("k", &etag, bytes.len() as u64, gathered.clone())).unwrap();
+    assert!(matches!(fetched, Fetched::Done(_)));
+    assert!(gathered.0.lock().unwrap()[..] == bytes);
+    front.heal();
+    // A listing that lies about the size.
+    front.on(any().op("GetObject"), Fault::Nothing);
+    let error = wait(store.fetch("k", &etag, 5, Arc::new(Gathered::default()))).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::BrokenAnswer);
+}
+
+#[test]
+fn an_upload_that_fails_is_aborted() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let bytes = pattern(20 * 1024 * 1024);
+    front.on(any().op("UploadPart").after(1), Fault::DENIED);
+    let error =
+        wait(store.put_file("k", Whole(bytes.clone().into()), bytes.len() as u64, PutIf::Absent, None)).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied);
+    assert_eq!(front.count(&any().op("AbortMultipartUpload")), 1);
+    assert_eq!(front.count(&any().op("CompleteMultipartUpload")), 0);
+    assert_eq!(outsider.get("users/alice/ws/k"), None);
+}
+
+#[test]
+fn an_upload_that_is_cancelled_is_aborted() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let bytes = pattern(20 * 1024 * 1024);
+    let held = front.hold(any().op("UploadPart").after(1));
+    let upload = support::beside({
+        let store = store.clone();
+        async move {
+            let size = bytes.len() as u64;
+            store.put_file("k", Whole(bytes.into()), size, PutIf::Absent, None).await
+        }
+    });
+    held.reached();
+    upload.abort();
+    assert!(wait(upload).unwrap_err().is_cancelled());
+    wait(store.settle(Duration::from_secs(10)));
+    assert_eq!(front.count(&any().op("AbortMultipartUpload")), 1);
+    held.release();
+    assert_eq!(outsider.get("users/alice/ws/k"), None);
+}
+
+#[test]
+fn a_complete_whose_reply_is_lost_is_uncertain() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let bytes = pattern(9 * 1024 * 1024);
+    front.on(any().op("CompleteMultipartUpload"), Fault::DropReply);
+    let size = bytes.len() as u64;
+    let put = wait(store.put_file("k", Whole(bytes.clone().into()), size, PutIf::Absent, None)).unwrap();
+    assert!(matches!(put, Put::Uncertain(_)), "{put:?}");
+    assert!(outsider.get("users/alice/ws/k").unwrap().bytes == bytes, "and the caller reads it back");
+}
+
+#[test]
+fn keys_that_a_listing_invents_come_through_as_they_are() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let store = store.with_abilities(Abilities::AWS);
+    outsider.put("users/alice/ws/a", "1");
+    front.on(any().op("ListObjectsV2"), Fault::list_also(&["users/alice/ws/../../etc/passwd", "users/alice/ws/a\nb"]));
+    let mut keys: Vec<_> = wait(store.list_live().all()).unwrap().into_iter().map(|listed| listed.key).collect();
+    keys.sort();
+    assert_eq!(keys, ["../../etc/passwd", "a", "a\nb"], "whoever uses them refuses them by name");
+    front.heal();
+    front.on(any().op("ListObjectsV2"), Fault::list_also(&["users/bob/ws/secret"]));
+    let error = wait(store.list_live().all()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::BrokenAnswer, "a key outside the prefix is no answer to what was asked");
+}
+
+#[test]
+fn a_listing_that_breaks_is_no_listing() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/a", "1");
+    front.on(any().op("ListObjectsV2").times(2), Fault::Cut(200));
+    assert_eq!(wait(store.list_live().all()).unwrap().len(), 1);
+    assert_eq!(front.count(&any().op("ListObjectsV2")), 3);
+}
+
+#[test]
+fn a_lifecycle_rule_is_noticed() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/a", "1");
+    assert_eq!(store.expiration(), None);
+    front
+        .on(any(), Fault::Header("x-amz-expiration", "expiry-date=\"Fri, 23 Dec 2026 00:00:00 GMT\", rule-id=\"tmp\""));
+    assert!(wait(store.head("a")).unwrap().is_some());
+    assert!(store.expiration().unwrap().contains("rule-id=\"tmp\""));
+}
+
+#[test]
+fn a_bucket_that_does_not_exist_is_named() {
+    for server in Server::all_with(&[]) {
+        let store = wait(Store::connect(&server.access(), "no-such-bucket", PREFIX)).unwrap();
+        let mut errors = vec![
+            wait(store.list_live().all()).unwrap_err(),
+            wait(store.put("k", text("1"), PutIf::Absent, None)).unwrap_err(),
+        ];
+        // s3s-fs knows only that there is no such key.
+        if server.kind != Kind::S3sFs {
+            errors.push(wait(store.get("k", GetIf::Always)).unwrap_err());
+        }
+        for error in errors {
+            assert_eq!(error.kind, StoreErrorKind::NoBucket, "{error} on {}", server.name());
+            assert!(error.to_string().starts_with("bucket \"no-such-bucket\" does not exist at http://"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn bad_credentials_are_said_without_the_secret() {
+    for server in Server::all_with(&["rights"]) {
+        let bucket = server.bucket().bucket;
+        for (key, secret) in [("stopover", "wrong-secret"), ("nobody", "stopover-secret")] {
+            let mut access = server.access();
+            let keys = access.credentials.as_mut().unwrap();
+            (keys.access_key, keys.secret_key) = (key.to_owned(), secret.to_owned());
+            let store = wait(Store::connect(&access, &bucket, PREFIX)).unwrap();
+            let error = wait(store.list_live().all()).unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::Credentials, "{error} on {}", server.name());
+            assert!(!error.to_string().contains(secret) && !format!("{error:?}").contains(secret));
+        }
+    }
+}
+
+#[test]
+fn an_unreachable_endpoint_is_named_with_its_reason() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let store = wait(Store::connect(&access(&endpoint), "bucket", PREFIX)).unwrap();
+    let error = wait(store.get("k", GetIf::Always)).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unreachable);
+    assert_eq!(
+        error.to_string(),
+        format!("cannot reach {endpoint} (connection refused): check S3_ENDPOINT, and that the server runs")
+    );
+}
+
+#[test]
+fn a_wrong_region_is_followed_once() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/a", "1");
+    front.on(any().once(), Fault::RefuseWith { status: 400, body: MALFORMED });
+    let Got::Found(_) = wait(store.get("a", GetIf::Always)).unwrap() else { panic!("absent") };
+    assert_eq!(store.moved_region().as_deref(), Some("eu-west-1"));
+    front.on(any(), Fault::RefuseWith { status: 400, body: MALFORMED });
+    let error = wait(store.get("a", GetIf::Always)).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::WrongRegion);
+}
+
+const MALFORMED: &str = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region is wrong</Message>\
+                         <Region>eu-west-1</Region></Error>";
+
+#[test]
+fn expired_credentials_are_asked_for_anew_once() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/a", "1");
+    front.on(any().once(), Fault::Refuse { status: 400, code: "ExpiredToken" });
+    assert!(matches!(wait(store.get("a", GetIf::Always)).unwrap(), Got::Found(_)));
+    front.on(any(), Fault::Refuse { status: 400, code: "ExpiredToken" });
+    assert_eq!(wait(store.get("a", GetIf::Always)).unwrap_err().kind, StoreErrorKind::Credentials);
+    assert_eq!(front.seen().len(), 4);
+}
+
+#[test]
+fn no_call_leaves_the_prefix() {
+    let (front, store, _outsider, _server) = behind_a_front();
+    let able = wait(store.probe()).unwrap();
+    let store = store.with_abilities(able);
+    done(wait(store.put("a", text("1"), PutIf::Absent, None)).unwrap());
+    wait(store.list_live().all()).unwrap();
+    wait(store.list_prefixes()).unwrap();
+    for request in front.seen() {
+        assert_ne!(request.op, "bucket", "{request:?}");
+        assert!(request.class == Class::None || request.key.starts_with("users/alice/ws/"), "{request:?}");
+    }
+}
+
+/// The bytes of a file that could be any.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at % 251) as u8 ^ (at / 65_536) as u8).collect()
+}
+
+/// A source of given bytes.
+struct Whole(Bytes);
+
+impl Source for Whole {
+    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        Ok(self.0.split_to(length))
+    }
+}
+
+/// A sink that puts the parts where they belong.
+#[derive(Default)]
+struct Gathered(Mutex<Vec<u8>>);
+
+impl Sink for Gathered {
+    fn write_at(&self, offset: u64, part: &[u8]) -> io::Result<()> {
+        let mut bytes = self.0.lock().unwrap();
+        let (start, end) = (offset as usize, offset as usize + part.len());
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[start..end].copy_from_slice(part);
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Takes a request, asks the rules, asks the server, and gives the answer, or what the fault leaves of it.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Response,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, TRANSFER_ENCODING},
+    http::{request, response},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+use super::{Fault, Request, Shared, faults::refusal};
+
+/// Why a connection breaks.
+type Broken = io::Error;
+
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((socket, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let answer = service_fn(move |request| answer(Arc::clone(&shared), request));
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), answer);
+            drop(connection.await);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Result<Response<Answer>, Broken> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let seen = Request::read(&parts, body.len());
+    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
+    let fault = {
+        let mut rules = shared.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.iter_mut().find_map(|rule| rule.apply(&seen)).unwrap_or(Fault::Nothing)
+    };
+    match &fault {
+        Fault::Refuse { status, code } => return Ok(refuse(&seen, *status, code)),
+        Fault::RefuseWith { status, body } => return Ok(say(&seen, *status, (*body).to_owned())),
+        Fault::DropBefore => return Err(io::Error::other("dropped before")),
+        Fault::Delay(time) => tokio::time::sleep(*time).await,
+        Fault::Hold { reached, go } => {
+            reached.add_permits(1);
+            go.acquire().await.map_err(io::Error::other)?.forget();
+        }
+        _ => {}
+    }
+    let (mut answer, body) = ask(&shared.upstream, parts, body).await?;
+    Ok(match fault {
+        Fault::DropReply => return Err(io::Error::other("reply dropped")),
+        Fault::RefuseAfter { status, code } => refuse(&seen, status, code),
+        Fault::BlackHole => std::future::pending().await,
+        Fault::Cut(length) if length < body.len() => {
+            Response::from_parts(answer, Answer { bytes: Some(body.slice(..length)), announced: body.len() as u64 })
+        }
+        Fault::Flip(at) if at < body.len() => {
+            let mut bytes = body.to_vec();
+            bytes[at] ^= 1;
+            whole(answer, bytes.into())
+        }
+        Fault::Rewrite(make) => {
+            let text = make(&String::from_utf8_lossy(&body));
+            answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
+            whole(answer, text.into())
+        }
+        Fault::Header(name, value) => {
+            answer.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            whole(answer, body)
+        }
+        _ => whole(answer, body),
+    })
+}
+
+/// The server's answer to this request, on a connection of its own.
+async fn ask(upstream: &str, mut parts: request::Parts, body: Bytes) -> Result<(response::Parts, Bytes), Broken> {
+    let socket = TcpStream::connect(upstream).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
+    let connection = tokio::spawn(connection);
+    // The body is here already.
+    parts.headers.remove(EXPECT);
+    if parts.headers.remove(TRANSFER_ENCODING).is_some() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let request = hyper::Request::from_parts(parts, Full::new(body));
+    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    connection.abort();
+    if parts.headers.remove(TRANSFER_ENCODING).is_some() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    Ok((parts, body))
+}
+
+fn refuse(seen: &Request, status: u16, code: &str) -> Response<Answer> {
+    say(seen, status, refusal(code))
+}
+
+fn say(seen: &Request, status: u16, text: String) -> Response<Answer> {
+    let text = if seen.op == "HeadObject" { String::new() } else { text };
+    let mut answer = Response::new(Answer { announced: text.len() as u64, bytes: Some(text.into()) });
+    *answer.status_mut() = status.try_into().unwrap();
+    answer.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
+    answer
+}
+
+fn whole(parts: response::Parts, bytes: Bytes) -> Response<Answer> {
+    Response::from_parts(parts, Answer { announced: bytes.len() as u64, bytes: Some(bytes) })
+}
+
+/// A body that may end before what was announced: then the connection breaks.
+struct Answer {
+    bytes: Option<Bytes>,
+    announced: u64,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let bytes = self.bytes.take().filter(|bytes| !bytes.is_empty());
+        if let Some(bytes) = bytes {
+            self.announced -= bytes.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        Poll::Ready((self.announced > 0).then(|| Err(io::Error::other("cut"))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.announced)
+    }
+}
