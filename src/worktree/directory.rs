@@ -171,6 +171,10 @@ impl Directory {
         Ok(std::os::unix::ffi::OsStringExt::into_vec(target))
     }
 
+    pub(super) const fn is_stepwise(&self) -> bool {
+        self.stepwise
+    }
+
     /// The handle itself.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use nix::errno::Errno;
+
 use crate::rows::RelPath;
 
 /// Why the local side could not be read.
@@ -91,4 +93,27 @@ pub enum WriteError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl WriteError {
+    /// What a failed call on `path` means to a user.
+    pub(super) fn of(doing: &'static str, path: &RelPath, error: Errno) -> Self {
+        let text = || path.to_string();
+        match error {
+            Errno::ENOSPC | Errno::EDQUOT => Self::NoSpace { path: text() },
+            Errno::EROFS => Self::ReadOnly { path: text() },
+            Errno::EACCES | Errno::EPERM => Self::Denied { path: text(), source: error.into() },
+            Errno::EXDEV | Errno::EBUSY => Self::MountPoint { path: path.clone() },
+            Errno::ENOTDIR | Errno::ELOOP => Self::ParentNotDirectory { path: path.clone() },
+            _ => Self::Io { doing, path: text(), source: error.into() },
+        }
+    }
+
+    /// The same for an error of the standard library.
+    pub(super) fn of_io(doing: &'static str, path: &RelPath, error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(code) => Self::of(doing, path, Errno::from_raw(code)),
+            None => Self::Io { doing, path: path.to_string(), source: error },
+        }
+    }
 }

@@ -22,4 +22,4 @@ pub use index::{Index, IndexRow};
 pub use rules::{BUILT_IN, RuleOptions, Rules, Verdict, explain, is_rule_input};
 pub use scan::{IgnoredRule, Scan, ScanOptions, scan};
 pub use stat::{Presence, Stat};
-pub use writer::{Expected, Owner, Staged, WriteOptions, Writer};
+pub use writer::{Expected, Owner, Staged, WriteOptions, Writer, may_chown};

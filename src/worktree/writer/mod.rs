@@ -1,9 +1,43 @@
 //! Safe writes for a restore.
+//!
+//! A file comes under a temporary name in a private directory of the same file system, is written, gets its owner,
+//! mode and mtime, and then its name by one rename: nobody sees half a file. Only a path that is not there may be
+//! written under its own name at once, in a directory that no app has been given yet. Before anything is replaced or
+//! removed, its stat must still be the one that the plan was made from; what somebody changed meanwhile stays.
+//! Everything goes by handles and through no link.
 
-use std::path::{Path, PathBuf};
+mod entries;
+mod meta;
+mod staged;
+mod staging;
 
-use super::{Directory, IndexRow, Stat, WorktreeError, WriteError};
-use crate::rows::{RelPath, Row};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use nix::{
+    dir::Dir,
+    errno::Errno,
+    fcntl::{OFlag, RenameFlags, renameat, renameat2},
+    sys::{
+        stat::{Mode, fstat},
+        statvfs::fstatvfs,
+    },
+};
+
+pub use staged::Staged;
+
+use super::{
+    Directory, Stat, WorktreeError, WriteError,
+    directory::{Handle, open_beneath},
+};
+use crate::rows::{Kind, RelPath};
 
 /// To whom written files belong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,26 +69,46 @@ pub struct WriteOptions {
 pub enum Expected {
     /// Nothing.
     Absent,
-    /// Exactly this.
+    /// Exactly this. Of a directory only that it is this one: writing into it moves its times.
     Same(Stat),
 }
 
-/// Writes below a directory. Shared by threads.
-#[derive(Debug)]
-pub struct Writer {}
+/// Writes below a directory. Cheap to clone; shared by threads.
+#[derive(Debug, Clone)]
+pub struct Writer(Arc<Inner>);
 
-/// A file on its way; dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
-pub struct Staged {}
+struct Inner {
+    dir: Directory,
+    staging: OwnedFd,
+    options: WriteOptions,
+    /// The next temporary name.
+    next: AtomicU64,
+    /// The file system takes some different names for one.
+    folds: bool,
+    /// Inodes that lost a name through us, with their ctime as scanned and as it is now: their other names are still
+    /// the expected ones.
+    relinked: Mutex<HashMap<(u64, u64), (i64, i64)>>,
+}
 
 impl Writer {
-    /// A writer below `dir`; `staging` is a private directory on the same file system, swept now.
+    /// A writer below `dir`; `staging` is a private directory on the same file system, made where missing and swept
+    /// now.
     ///
     /// # Errors
-    /// Where `staging` cannot be made or lies on another file system.
+    /// Where `staging` cannot be made, is a link, or lies on another file system.
     pub fn new(dir: &Directory, staging: &Path, options: WriteOptions) -> Result<Self, WorktreeError> {
-        let _ = (dir, staging, options);
-        todo!()
+        let fd = staging::open(dir, staging)?;
+        staging::sweep(&fd).map_err(|error| WorktreeError::io("sweep", staging.display(), error))?;
+        let folds = staging::folds_names(fd.as_fd());
+        Ok(Self(Arc::new(Inner {
+            dir: dir.try_clone()?,
+            staging: fd,
+            options,
+            next: AtomicU64::new(0),
+            folds,
+            relinked: Mutex::default(),
+        })))
     }
 
     /// Fails early where so much more would not fit.
@@ -62,101 +116,148 @@ impl Writer {
     /// # Errors
     /// [`WriteError::NoSpace`].
     pub fn check_space(&self, bytes: u64, files: u64) -> Result<(), WriteError> {
-        let _ = (bytes, files);
-        todo!()
+        // Where the file system does not say, the writes themselves will.
+        let Ok(free) = fstatvfs(&self.0.staging) else { return Ok(()) };
+        #[allow(clippy::unnecessary_cast, reason = "32 bits wide on some targets")]
+        let (available, total_inodes) =
+            (free.blocks_available() as u64 * free.fragment_size() as u64, free.files() as u64);
+        if bytes > available {
+            let path = format!("{} MiB more, {} MiB are free", bytes >> 20, available >> 20);
+            return Err(WriteError::NoSpace { path });
+        }
+        // btrfs and others count no inodes and say 0.
+        #[allow(clippy::unnecessary_cast, reason = "32 bits wide on some targets")]
+        if total_inodes > 0 && files > free.files_available() as u64 {
+            let path = format!("{files} more files, {} inodes are free", free.files_available());
+            return Err(WriteError::NoSpace { path });
+        }
+        Ok(())
     }
 
-    /// Begins a file; missing parents are made.
-    ///
-    /// # Errors
-    /// As the file system says.
-    pub fn begin(&self, path: &RelPath, size: u64) -> Result<Staged, WriteError> {
-        let _ = (path, size);
-        todo!()
+    fn temporary_name(&self) -> String {
+        self.0.next.fetch_add(1, Ordering::Relaxed).to_string()
     }
 
-    /// Makes a directory (its mode with `u+rwx` so that it can be filled: [`Writer::set_meta`] comes last). A
-    /// directory that is there is left as it is.
-    ///
-    /// # Errors
-    /// [`WriteError::Moved`] where something else is there.
-    pub fn make_dir(&self, path: &RelPath, row: &Row) -> Result<(), WriteError> {
-        let _ = (path, row);
-        todo!()
+    /// The directory that holds `path`; made with its parents where missing.
+    fn parent(&self, path: &RelPath) -> Result<Handle<'_>, WriteError> {
+        match self.0.dir.parent(path) {
+            Err(Errno::ENOENT) => {
+                let mut missing: Vec<RelPath> = path.ancestors().collect();
+                missing.reverse();
+                for above in &missing {
+                    self.make_plain_dir(above)?;
+                }
+                self.0.dir.parent(path)
+            }
+            other => other,
+        }
+        .map_err(|error| WriteError::of("reach", path, error))
     }
 
-    /// Makes a symlink, or replaces what is expected there.
-    ///
-    /// # Errors
-    /// [`WriteError::Moved`] where something else is there.
-    pub fn make_symlink(&self, path: &RelPath, row: &Row, expected: Expected) -> Result<(), WriteError> {
-        let _ = (path, row, expected);
-        todo!()
+    /// What is at `path` now, held open, if it is what is expected there.
+    fn expect(
+        &self,
+        parent: &Handle<'_>,
+        path: &RelPath,
+        expected: Expected,
+    ) -> Result<Option<(OwnedFd, Stat)>, WriteError> {
+        let opened = open_beneath(parent.as_fd(), path.name(), OFlag::O_PATH, Mode::empty(), self.0.dir.is_stepwise());
+        let there = match opened {
+            Ok(fd) => {
+                let stat = fstat(&fd).map_err(|error| WriteError::of("look at", path, error))?;
+                Some((fd, Stat::from(stat)))
+            }
+            Err(Errno::ENOENT) => None,
+            Err(error) => return Err(WriteError::of("look at", path, error)),
+        };
+        match (there, expected) {
+            (None, Expected::Absent) => Ok(None),
+            (Some((fd, stat)), Expected::Same(wanted)) if self.is_still(&wanted, &stat) => Ok(Some((fd, stat))),
+            (Some(_), Expected::Absent) => Err(self.occupied(parent, path)),
+            _ => Err(WriteError::Moved { path: path.clone() }),
+        }
     }
 
-    /// Sets mode, owner and mtime of what is expected there; returns the stat afterwards.
-    ///
-    /// # Errors
-    /// [`WriteError::Moved`] where something else is there.
-    pub fn set_meta(&self, path: &RelPath, row: &Row, expected: Expected) -> Result<Stat, WriteError> {
-        let _ = (path, row, expected);
-        todo!()
+    /// Whether what is there is still what was scanned.
+    fn is_still(&self, scanned: &Stat, now: &Stat) -> bool {
+        if (scanned.kind, scanned.dev, scanned.ino) != (now.kind, now.dev, now.ino) {
+            return false;
+        }
+        if scanned.kind == Some(Kind::Dir) {
+            return true;
+        }
+        let relinked = self.0.relinked.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_change = scanned.ctime_ns == now.ctime_ns
+            || relinked.get(&(now.dev, now.ino)) == Some(&(scanned.ctime_ns, now.ctime_ns));
+        same_change && (scanned.size, scanned.mtime_ns) == (now.size, now.mtime_ns)
     }
 
-    /// Removes a file or symlink that is still the expected one; gone already is well.
-    ///
-    /// # Errors
-    /// [`WriteError::Moved`] where something else is there.
-    pub fn remove_file(&self, path: &RelPath, expected: Expected) -> Result<(), WriteError> {
-        let _ = (path, expected);
-        todo!()
+    /// After a name of `old` was taken away: its other names have a new ctime now, through no fault of their own.
+    fn note_relinked(&self, old: Option<(OwnedFd, Stat)>) {
+        let Some((fd, stat)) = old.filter(|(_, stat)| stat.nlink > 1 && stat.kind == Some(Kind::File)) else { return };
+        let Ok(now) = fstat(&fd).map(Stat::from) else { return };
+        let mut relinked = self.0.relinked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = relinked.entry((stat.dev, stat.ino)).or_insert((stat.ctime_ns, stat.ctime_ns));
+        if known.1 == stat.ctime_ns {
+            known.1 = now.ctime_ns;
+        }
     }
 
-    /// Removes a directory if nothing is in it; says whether it is gone.
-    ///
-    /// # Errors
-    /// As the file system says.
-    pub fn remove_dir_if_empty(&self, path: &RelPath) -> Result<bool, WriteError> {
-        let _ = path;
-        todo!()
+    /// Why a name that should be free is not: somebody made it, or the file system takes it for another one.
+    fn occupied(&self, parent: &Handle<'_>, path: &RelPath) -> WriteError {
+        if self.0.folds && !self.is_listed(parent, path.name()) {
+            WriteError::Folds { path: path.clone() }
+        } else {
+            WriteError::Moved { path: path.clone() }
+        }
     }
 
-    /// Moves what is at `path`, of whatever kind, to `aside`/`path` and says where it is now.
-    ///
-    /// # Errors
-    /// As the file system says.
-    pub fn move_aside(&self, path: &RelPath, aside: &Path) -> Result<PathBuf, WriteError> {
-        let _ = (path, aside);
-        todo!()
+    /// Whether the directory has exactly this name.
+    fn is_listed(&self, parent: &Handle<'_>, name: &[u8]) -> bool {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(mut listing) = Dir::openat(parent.as_fd(), c".", flags, Mode::empty()) else { return true };
+        listing.iter().any(|entry| entry.is_ok_and(|entry| entry.file_name().to_bytes() == name))
+    }
+
+    /// Gives what has a temporary name in the staging directory the name `path`.
+    fn rename_into_place(
+        &self,
+        temporary: &str,
+        parent: &Handle<'_>,
+        path: &RelPath,
+        expected: Expected,
+    ) -> Result<(), WriteError> {
+        let old = self.expect(parent, path, expected)?;
+        let staging = &self.0.staging;
+        let renamed = match expected {
+            Expected::Absent => match renameat2(staging, temporary, parent, path.name(), RenameFlags::RENAME_NOREPLACE)
+            {
+                // A file system (or sandbox) that cannot promise it.
+                Err(Errno::EINVAL | Errno::ENOSYS) => renameat(staging, temporary, parent, path.name()),
+                other => other,
+            },
+            Expected::Same(_) => renameat(staging, temporary, parent, path.name()),
+        };
+        match renamed {
+            Ok(()) => {
+                self.note_relinked(old);
+                Ok(())
+            }
+            Err(Errno::EEXIST) => Err(self.occupied(parent, path)),
+            Err(Errno::EISDIR | Errno::ENOTEMPTY) => Err(WriteError::Moved { path: path.clone() }),
+            Err(error) => Err(WriteError::of("name", path, error)),
+        }
     }
 }
 
-impl Staged {
-    /// Appends.
-    ///
-    /// # Errors
-    /// As the file system says.
-    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        let _ = bytes;
-        todo!()
-    }
-
-    /// Writes at an offset, from any thread.
-    ///
-    /// # Errors
-    /// As the file system says.
-    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), WriteError> {
-        let _ = (bytes, offset);
-        todo!()
-    }
-
-    /// Gives the file its mode, owner, mtime and name. The index row is `None` where somebody has changed the file
-    /// since, which is no error: the next scan reads it.
-    ///
-    /// # Errors
-    /// [`WriteError::Moved`] where something else than `expected` is at the path; then nothing has changed.
-    pub fn finish(self, row: &Row, expected: Expected) -> Result<Option<IndexRow>, WriteError> {
-        let _ = (row, expected);
-        todo!()
+/// Whether this process may give files away (CAP_CHOWN): then owners are kept by default.
+#[must_use]
+pub fn may_chown() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    match effective.map(|text| u64::from_str_radix(text.trim(), 16)) {
+        // CAP_CHOWN is capability 0.
+        Some(Ok(capabilities)) => capabilities & 1 == 1,
+        _ => nix::unistd::geteuid().is_root(),
     }
 }
