@@ -6,11 +6,13 @@ use super::{
     args::PassedGuards,
     context::Context,
     failure::Failure,
+    log, output,
     runtime::{Cancel, block_on},
 };
 use crate::{
-    config::{Call, Need},
-    report::Exit,
+    config::{Call, Config, LogFormat, Need},
+    report::{Exit, Level, Receipt},
+    supervise::{self, Wait},
 };
 
 /// Store what changed, and print a receipt
@@ -36,9 +38,45 @@ pub(super) struct Commit {
 impl Commit {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
         let call = Call { durable: self.durable, dry_run: self.dry_run, ..Call::default() };
+        if context.handover().is_none() && !self.dry_run {
+            // Asking needs no workspace and no keys: those are the supervisor's.
+            let config = context.config(&Need::Nothing, call)?;
+            let wait = if self.durable { Wait::Durable } else { Wait::All };
+            let answer = supervise::request(&config.state, wait)
+                .map_err(|error| Failure::failed(format!("{}/commit.sock: {error}", config.state.display())))?;
+            if let Some(answer) = answer {
+                return self.print_answer(&config, answer.code, &answer.receipt);
+            }
+        }
         let _config = context.config(&Need::Workspace, call)?;
-        let _ = self.json;
         let _: () = block_on(Cancel::Never, super::later::later("commit"))?;
         Ok(Exit::Success.code())
     }
+
+    /// Prints the supervisor's answer: its receipt as it came, its exit code as one of ours.
+    fn print_answer(&self, config: &Config, code: u8, receipt: &[u8]) -> Result<u8, Failure> {
+        match serde_json::from_slice::<Receipt>(receipt) {
+            Ok(receipt) => print_receipt(&receipt, self.json, config.log_format)?,
+            Err(_) if self.json && !receipt.is_empty() => {
+                // Of another version than this binary: scripts may understand it all the same.
+                output::text(&format!("{}\n", String::from_utf8_lossy(receipt).trim_end()))?;
+            }
+            Err(_) => return Err(Failure::failed("the supervisor's commit left no receipt; its log says why")),
+        }
+        // 82 is a word of run's alone.
+        Ok(if code == Exit::NotStored.code() { Exit::Failed.code() } else { code })
+    }
+}
+
+/// A receipt as JSON, or as one line; what is not stored is named on stderr either way.
+pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, format: LogFormat) -> Result<(), Failure> {
+    for file in &receipt.not_stored {
+        let reason = serde_json::to_value(file.reason).ok();
+        let reason = reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or_default();
+        log::line(format, Level::Warn, &format!("not stored: {} ({reason})", file.path));
+    }
+    for file in &receipt.not_deleted {
+        log::line(format, Level::Warn, &format!("not deleted: {} ({})", file.path, file.reason));
+    }
+    if as_json { output::json(receipt) } else { output::text(&format!("{}\n", receipt.line())) }
 }
