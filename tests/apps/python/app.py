@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from wsgiref.simple_server import make_server
 
 import bottle
 
@@ -37,6 +38,6 @@ def leave(_signal, _frame):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, leave)
-    port = int(os.environ.get("PORT", "8000"))
-    print(f"listening on {port}", flush=True)
-    bottle.run(host="0.0.0.0", port=port, quiet=True)
+    server = make_server("0.0.0.0", int(os.environ.get("PORT", "8000")), bottle.default_app())
+    print(f"listening on {server.server_port}", flush=True)
+    server.serve_forever()
