@@ -101,6 +101,7 @@ impl Workspace {
             timeout: self.timeout,
             environment: self.environment.clone(),
             find_start: true,
+            tools_to_stderr: false,
             cancel: cancel.map(AsFd::as_fd),
         })
     }
@@ -454,4 +455,54 @@ fn explain_reads_a_real_directory_and_runs_nothing() {
         "{json}"
     );
     assert!(!workspace.path("node_modules").exists());
+}
+
+/// The binary, in this workspace, with an empty environment of its own but the `PATH`.
+fn stopover(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stopover"));
+    command.arg("install").args(arguments).arg("--dir").arg(workspace.directory()).env_clear();
+    command
+        .envs(["PATH", "HOME", "NODE_EXTRA_CA_CERTS"].iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
+    command
+}
+
+#[test]
+fn json_of_an_install_is_alone_on_standard_output() {
+    let workspace = Workspace::new();
+    let output = stopover(&workspace, &["--json", "--install", "echo noise"]).output().unwrap();
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&rows[0]["tool"], &rows[0]["command"]), (&"echo".into(), &"echo noise".into()));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("noise"));
+    let plain = stopover(&workspace, &["--install", "echo noise"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&plain.stdout), "noise\n");
+}
+
+#[test]
+fn explain_prints_the_plan_of_the_contract() {
+    let workspace = Workspace::of_app("python");
+    let output = stopover(&workspace, &["--explain", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(plan["install"][1]["command"], ".venv/bin/pip install -r requirements.txt");
+    assert_eq!(plan["start"], serde_json::json!({"command": "python3 app.py", "because": "app.py"}));
+    assert_eq!(plan["warnings"], serde_json::json!([]));
+}
+
+#[test]
+fn term_in_the_middle_of_an_install_leaves_no_process() {
+    let workspace = Workspace::new();
+    let fifo = workspace.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = "sh -c 'exec 3> fifo; echo ready >&3; sleep 600 & sleep 600 & wait'";
+    let child = stopover(&workspace, &["--install", script]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(fs::File::open(fifo).unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(143));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("ended with 143"), "the tool did not hear TERM: {said}");
+    // The last process that could write is gone, or this would not end.
+    assert!(lines.next().is_none());
 }

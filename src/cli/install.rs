@@ -50,6 +50,7 @@ impl Install {
             timeout: config.install_timeout,
             environment: env::vars_os().collect(),
             find_start: self.find_start,
+            tools_to_stderr: self.json,
             cancel: Some(cancel.as_fd()),
         });
         child::write_receipt(receipt.as_mut(), &outcome.record());

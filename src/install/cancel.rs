@@ -15,8 +15,7 @@ use nix::sys::{
 pub struct CancelSignals(SignalFd);
 
 impl CancelSignals {
-    /// Blocks the four in the calling thread, and so in those it starts later. Tools do not inherit that: the
-    /// standard library empties the mask of what it spawns.
+    /// Blocks the four in the calling thread, and so in those it starts later; in tools they are unblocked again.
     ///
     /// # Errors
     /// Where the kernel has no descriptor left.

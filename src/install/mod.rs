@@ -55,6 +55,8 @@ pub struct InstallRequest<'a> {
     pub environment: Vec<(OsString, OsString)>,
     /// Whether the start command is looked for too, because none was given.
     pub find_start: bool,
+    /// Whether what tools print goes to standard error, because standard output is for JSON.
+    pub tools_to_stderr: bool,
     /// Becomes readable when the install is to be cancelled: [`CancelSignals`], or the end of a pipe.
     pub cancel: Option<BorrowedFd<'a>>,
 }

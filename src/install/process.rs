@@ -24,6 +24,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::sys::tool;
+
 /// Between TERM and KILL. A stop of the whole container has ten seconds as a rule, and this is not its main part.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the killed may take to disappear before they are left to PID 1.
@@ -58,7 +60,7 @@ pub(super) fn run(command: &mut Command, limits: Limits<'_>) -> io::Result<End> 
     if let Event::Cancel = wait(&ended, Limits { deadline: Instant::now(), ..limits })? {
         return Ok(End::Cancelled(None));
     }
-    let mut child = command.stdin(Stdio::null()).process_group(0).spawn()?;
+    let mut child = tool::hears_signals(command.stdin(Stdio::null()).process_group(0)).spawn()?;
     let group = group_of(&child);
     let waiter = thread::Builder::new().name("waiter".to_owned()).spawn(move || {
         while let Err(Errno::EINTR) = waitid(Id::Pid(group), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
@@ -201,6 +203,18 @@ mod tests {
         let (end, lines) = cancelled_after_a_line(script);
         assert!(matches!(end, End::Cancelled(Some(status)) if status.code() == Some(3)), "{end:?}");
         assert!(lines.contains(&"child".to_owned()) && lines.contains(&"parent".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn a_tool_hears_term_though_this_thread_waits_for_it_by_descriptor() {
+        thread::spawn(|| {
+            let signals = crate::install::CancelSignals::block().unwrap();
+            let limits = Limits { deadline: far(), cancel: Some(signals.as_fd()) };
+            let end = run(&mut shell("kill -TERM $$; exit 1"), limits).unwrap();
+            assert!(matches!(end, End::Itself(status) if status.signal() == Some(15)), "{end:?}");
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

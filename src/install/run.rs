@@ -52,6 +52,7 @@ fn attempt(request: &InstallRequest<'_>, outcome: &mut InstallOutcome) -> Result
         places: Places::new(&request.directory, &request.state, &environment),
         limits: Limits { deadline: after(request.timeout), cancel: request.cancel },
         timeout: request.timeout,
+        tools_to_stderr: request.tools_to_stderr,
     };
     runner.missing(&plan.steps, outcome)?;
     for step in &plan.steps {
@@ -70,6 +71,7 @@ struct Runner<'a> {
     places: Places<'a>,
     limits: Limits<'a>,
     timeout: Duration,
+    tools_to_stderr: bool,
 }
 
 impl Runner<'_> {
@@ -207,6 +209,8 @@ impl Runner<'_> {
         if let Some(output) = output {
             command.stdout(output).stderr(Stdio::null());
             limits.deadline = limits.deadline.min(Instant::now() + VERSION_TIMEOUT);
+        } else if self.tools_to_stderr {
+            command.stdout(io::stderr());
         }
         process::run(&mut command, limits)
     }
@@ -272,6 +276,9 @@ impl Runner<'_> {
             first.into_iter().map(|path| self.directory.join(path)).filter(|path| path.is_dir()).collect();
         if paths.is_empty() {
             return;
+        }
+        if self.directory.join(".venv/bin").is_dir() {
+            outcome.set("VIRTUAL_ENV".into(), self.directory.join(".venv").into());
         }
         let own = outcome.environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
         let rest = own.or_else(|| value(self.environment, "PATH").map(OsString::from));

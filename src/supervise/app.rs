@@ -39,6 +39,8 @@ pub(super) enum AppState {
 /// The app and its command.
 pub(super) struct App {
     pub(super) command: Vec<OsString>,
+    /// Variables that the install says it needs.
+    pub(super) assigned: Vec<(OsString, OsString)>,
     pub(super) state: AppState,
     /// Whether the supervisor killed it at its deadline.
     pub(super) killed: bool,
@@ -46,7 +48,7 @@ pub(super) struct App {
 
 impl App {
     pub(super) fn new(command: Vec<OsString>) -> Self {
-        Self { command, state: AppState::NotStarted, killed: false }
+        Self { command, assigned: Vec::new(), state: AppState::NotStarted, killed: false }
     }
 
     /// The process, while it is not reaped.
@@ -61,9 +63,8 @@ impl App {
 impl Life<'_> {
     /// A program that runs as the app does: its user, directory, environment, mask and dispositions.
     pub(super) fn as_the_app(&self, command: &[OsString]) -> Spawn {
-        let virtual_env = super::virtual_environment(self.config);
-        let environment =
-            self.environment.for_the_app(self.config.hide_credentials, self.user.as_ref(), virtual_env.as_deref());
+        let hide = self.config.hide_credentials;
+        let environment = self.environment.for_the_app(hide, self.user.as_ref(), &self.app.assigned);
         let programs = command.first().map(|name| environment::programs(name, &environment)).unwrap_or_default();
         // A plain init keeps its working directory; with a workspace the app starts in the workspace.
         let directory = self.config.workspace.as_ref().and_then(|_| path(&self.config.dir));

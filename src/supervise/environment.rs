@@ -3,7 +3,6 @@
 use std::{
     ffi::{CString, OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::Path,
 };
 
 use super::user::User;
@@ -36,8 +35,13 @@ impl Environment {
         Self { all: std::env::vars_os().collect() }
     }
 
-    /// For install, app and hooks. `virtual_env` goes first on PATH: it is what the install made for the app.
-    pub(super) fn for_the_app(&self, hide: bool, user: Option<&User>, virtual_env: Option<&Path>) -> Vec<CString> {
+    /// For install, app and hooks. `assigned` is what the install says the app needs, `PATH` say.
+    pub(super) fn for_the_app(
+        &self,
+        hide: bool,
+        user: Option<&User>,
+        assigned: &[(OsString, OsString)],
+    ) -> Vec<CString> {
         let mut all = self.all.clone();
         if hide {
             all.retain(|(name, _)| !is_in(&KEYS, name) && !is_in(&WAYS, name));
@@ -52,12 +56,8 @@ impl Environment {
                 }
             }
         }
-        if let Some(directory) = virtual_env {
-            let mut path = directory.join("bin").into_os_string();
-            path.push(":");
-            path.push(self.path());
-            set(&mut all, "PATH", path);
-            set(&mut all, "VIRTUAL_ENV", directory.as_os_str().to_owned());
+        for (name, value) in assigned {
+            set(&mut all, name, value.clone());
         }
         strings(&all)
     }
@@ -79,17 +79,14 @@ impl Environment {
         }
         bytes
     }
-
-    fn path(&self) -> &OsStr {
-        self.all.iter().find(|(name, _)| name == "PATH").map_or(OsStr::new(PATH), |(_, value)| value)
-    }
 }
 
 fn is_in(list: &[&str], name: &OsStr) -> bool {
     list.iter().any(|known| name == *known)
 }
 
-fn set(all: &mut Vec<(OsString, OsString)>, name: &str, value: OsString) {
+fn set(all: &mut Vec<(OsString, OsString)>, name: impl AsRef<OsStr>, value: OsString) {
+    let name = name.as_ref();
     match all.iter_mut().find(|(known, _)| known == name) {
         Some((_, old)) => *old = value,
         None => all.push((name.into(), value)),
@@ -151,16 +148,17 @@ mod tests {
         let all =
             environment(&[("A", "1"), ("S3_SECRET_KEY", "s"), ("AWS_ROLE_ARN", "r"), ("AWS_SESSION_TOKEN", "t=")]);
         assert_eq!(texts(&all.for_a_sync_child()), ["A=1", "AWS_ROLE_ARN=r"]);
-        assert_eq!(texts(&all.for_the_app(true, None, None)), ["A=1"]);
-        assert_eq!(all.for_the_app(false, None, None).len(), 4);
+        assert_eq!(texts(&all.for_the_app(true, None, &[])), ["A=1"]);
+        assert_eq!(all.for_the_app(false, None, &[]).len(), 4);
         assert_eq!(all.keys(), b"S3_SECRET_KEY=s\0AWS_SESSION_TOKEN=t=\0");
     }
 
     #[test]
-    fn a_virtual_environment_goes_first_on_path() {
-        let all = environment(&[("PATH", "/usr/bin")]);
-        let found = all.for_the_app(false, None, Some(Path::new("/w/.venv")));
-        assert_eq!(texts(&found), ["PATH=/w/.venv/bin:/usr/bin", "VIRTUAL_ENV=/w/.venv"]);
+    fn what_the_install_assigns_counts_for_the_app_and_its_lookup() {
+        let all = environment(&[("PATH", "/usr/bin"), ("A", "1")]);
+        let assigned = [("PATH".into(), "/w/.venv/bin:/usr/bin".into()), ("B".into(), "2".into())];
+        let found = all.for_the_app(false, None, &assigned);
+        assert_eq!(texts(&found), ["PATH=/w/.venv/bin:/usr/bin", "A=1", "B=2"]);
         assert_eq!(texts(&programs(OsStr::new("x"), &found)), ["/w/.venv/bin/x", "/usr/bin/x"]);
     }
 

@@ -24,10 +24,7 @@ mod summary;
 mod terminal;
 mod user;
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::PathBuf};
 
 pub use socket::{Answer, Wait, request};
 
@@ -104,13 +101,4 @@ pub fn run_in(config: &Config, command: Vec<OsString>, options: Vec<OsString>, a
 /// Whether a child has to be asked what to install, or what to start.
 fn asks_install(config: &Config, command: &[OsString]) -> bool {
     config.workspace.is_some() && (config.install != Install::None || command.is_empty())
-}
-
-/// The virtual environment that an install made for the app.
-fn virtual_environment(config: &Config) -> Option<PathBuf> {
-    if config.workspace.is_none() || config.install == Install::None {
-        return None;
-    }
-    let place = config.dir.join(".venv");
-    Path::new(&place).join("bin").is_dir().then_some(place)
 }

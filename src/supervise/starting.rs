@@ -182,8 +182,11 @@ impl Life<'_> {
         let mut words: Vec<OsString> = vec!["stopover".into(), name.into()];
         words.extend(self.options.iter().cloned());
         words.extend(["--handover".into(), handover.to_words().into()]);
+        if install && self.app.command.is_empty() {
+            words.push("--find-start".into());
+        }
         let environment = if install {
-            self.environment.for_the_app(self.config.hide_credentials, self.user.as_ref(), None)
+            self.environment.for_the_app(self.config.hide_credentials, self.user.as_ref(), &[])
         } else {
             self.environment.for_a_sync_child()
         };
@@ -299,17 +302,11 @@ impl Life<'_> {
             self.installed = Installed::Failed;
             return;
         }
-        let bytes = child.take_receipt().unwrap_or_default();
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        let report = String::from_utf8(bytes[..end].to_vec()).ok();
-        let report = report.map(|text| text.trim().to_owned()).filter(|text| shorten::is_list(text));
+        let record = record(&child.take_receipt().unwrap_or_default());
+        let report = record.report.filter(|text| shorten::is_list(text));
+        self.app.assigned = record.assigned;
         if self.app.command.is_empty() {
-            let rest = bytes.get(end + 1..).unwrap_or_default();
-            let rest = rest.strip_suffix(b"\0").unwrap_or(rest);
-            if !rest.is_empty() {
-                self.app.command =
-                    rest.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
-            }
+            self.app.command = record.command;
         }
         self.installed = Installed::Done(report);
     }
@@ -373,6 +370,30 @@ fn not_executed(step: Step, errno: i32) -> String {
     }
 }
 
+/// What an install told.
+#[derive(PartialEq, Eq, Debug)]
+struct Record {
+    report: Option<String>,
+    assigned: Vec<(OsString, OsString)>,
+    command: Vec<OsString>,
+}
+
+/// JSON and a NUL, then words that each end in a NUL: `NAME=VALUE` for the app, an empty one, the start command.
+fn record(bytes: &[u8]) -> Record {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let report = std::str::from_utf8(&bytes[..end]).ok().map(|text| text.trim().to_owned());
+    let rest = bytes.get(end + 1..).unwrap_or_default();
+    let mut words = rest.split_inclusive(|byte| *byte == 0).map(|word| word.strip_suffix(b"\0").unwrap_or(word));
+    let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let assignments = words.by_ref().take_while(|word| !word.is_empty());
+    let assigned = assignments.filter_map(|word| {
+        let equals = word.iter().position(|byte| *byte == b'=')?;
+        Some((owned(&word[..equals]), owned(&word[equals + 1..])))
+    });
+    let assigned = assigned.collect();
+    Record { report, assigned, command: words.map(owned).collect() }
+}
+
 /// `SNAPSHOT-or-dash DEV INODE`, then JSON from the next line on.
 fn parse(bytes: Vec<u8>) -> Pulled {
     let Ok(text) = String::from_utf8(bytes) else { return Pulled::default() };
@@ -391,6 +412,19 @@ fn parse(bytes: Vec<u8>) -> Pulled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_record_of_an_install_holds_report_assignments_and_command() {
+        let all = record(b"[]\0PATH=/a:/b\0A=x=y\0\0node\0\0a b\0");
+        assert_eq!(all.report.as_deref(), Some("[]"));
+        assert_eq!(all.assigned, [("PATH".into(), "/a:/b".into()), ("A".into(), "x=y".into())]);
+        assert_eq!(all.command, ["node", "", "a b"]);
+        let none = record(b"[]\0\0");
+        assert_eq!((none.assigned, none.command), (Vec::new(), Vec::new()));
+        let command = record(b"[]\0\0node\0");
+        assert_eq!((command.assigned, command.command), (Vec::new(), vec![OsString::from("node")]));
+        assert_eq!(record(b"").command, Vec::<OsString>::new());
+    }
 
     #[test]
     fn the_first_line_of_a_pull_names_snapshot_and_directory() {

@@ -12,5 +12,6 @@ pub mod process;
 mod raw;
 pub mod signals;
 pub mod spawn;
+pub mod tool;
 pub mod tty;
 pub mod wait;
