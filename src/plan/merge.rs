@@ -163,14 +163,17 @@ impl Sides<'_> {
                 self.take(Side::Ours, ours, None)
             } else if unchanged(ours) {
                 self.take(Side::Theirs, theirs, None)
-            } else if theirs.kind == Kind::Dir {
-                self.take(Side::Theirs, theirs, Some(Side::Ours))
-            } else if ours.kind != Kind::Dir && self.older.is_some_and(|older| older.same_content(ours)) {
+            } else if theirs.kind == Kind::Dir || ours.kind != Kind::Dir && self.is_old(ours) {
                 self.take(Side::Theirs, theirs, Some(Side::Ours))
             } else {
                 self.take(Side::Ours, ours, Some(Side::Theirs))
             }),
         }
+    }
+
+    /// Whether ours is what the directory once took in: not edited here.
+    fn is_old(&self, ours: &Row) -> bool {
+        self.older.is_some_and(|older| older.same_content(ours))
     }
 
     /// The row with the content of one side, and mode and owner merged each by itself.

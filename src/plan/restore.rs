@@ -251,7 +251,7 @@ impl Planner<'_> {
             match step {
                 Clear::Rename { from, to, .. } => touched.extend([from.parent(), to.parent()].into_iter().flatten()),
                 Clear::MoveAside { path, .. } | Clear::Remove { path, .. } | Clear::RemoveDir { path } => {
-                    touched.extend(path.parent())
+                    touched.extend(path.parent());
                 }
             }
         }
