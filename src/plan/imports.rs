@@ -152,6 +152,31 @@ pub fn import(
 }
 
 impl Import {
+    /// Takes what another table knows of the very same versions (what the directory took in before): they need not be
+    /// read.
+    pub fn learn(&mut self, known: &Rows) {
+        let rows = &mut self.rows;
+        self.unread.retain(|path, unread| {
+            let row = known.get(path).filter(|row| {
+                row.kind == Kind::File && row.etag.as_ref() == Some(&unread.etag) && row.size == unread.size
+            });
+            rows.extend(row.map(|row| (path.clone(), row.clone())));
+            row.is_none()
+        });
+    }
+
+    /// Whether the content at `path` must be read before anything is planned: where the directory has a file that may
+    /// be the same, or has taken in one, a merge needs the hash. Elsewhere [`Unread::placeholder`] will do.
+    #[must_use]
+    pub fn must_be_read(&self, path: &RelPath, local: &Rows, origin: Option<&Rows>) -> bool {
+        let may_meet = |row: &Row| {
+            origin.is_some()
+                || row.kind == Kind::File && self.unread.get(path).is_some_and(|unread| unread.size == row.size)
+        };
+        self.unread.contains_key(path)
+            && (local.get(path).is_some_and(may_meet) || origin.is_some_and(|origin| origin.contains_key(path)))
+    }
+
     /// What the LIST cannot hold, and what it lacks; `elsewhere` is listed, but not taken. Path order takes a directory before what lies in it.
     fn take_from_tree(&mut self, tree: &Rows, elsewhere: &BTreeSet<RelPath>) {
         for (path, row) in tree {
@@ -218,6 +243,12 @@ fn directories_of(files: &BTreeMap<RelPath, &Object>, markers: &BTreeMap<RelPath
 }
 
 impl Unread {
+    /// A row for planning while the content is not known: like no other content, and gone when it was read.
+    #[must_use]
+    pub fn placeholder(&self) -> Row {
+        self.row(Hash::of(format!("unread {}", self.etag.as_str()).as_bytes()))
+    }
+
     /// The row, now that the content was read.
     #[must_use]
     pub fn row(&self, hash: Hash) -> Row {

@@ -155,6 +155,20 @@ fn what_is_ignored_is_dropped_unless_the_tree_vouches_for_it() {
 }
 
 #[test]
+fn a_version_that_the_directory_took_in_before_is_not_read_again() {
+    let mut found = plain(&[object("a", "1"), object("b", "2"), object("c", "3"), object("d", "4")], None);
+    let known = table(&[("a", Row { mode: 0o600, ..file("1") }), ("b", file("9"))]);
+    found.learn(&known);
+    assert_eq!(found.rows[&path("a")].mode, 0o600);
+    assert_eq!(found.unread.len(), 3);
+    let local = table(&[("b", file("x")), ("c", file("xx")), ("d", file("x"))]);
+    let asked = |origin| ["a", "b", "c", "d", "e"].map(|at| found.must_be_read(&path(at), &local, origin));
+    assert_eq!(asked(None), [false, true, false, true, false]);
+    assert_eq!(asked(Some(&known)), [false, true, true, true, false]);
+    assert!(!found.unread[&path("b")].placeholder().same_content(&file("2")));
+}
+
+#[test]
 fn names_that_are_not_text_come_back_from_their_keys() {
     let at = RelPath::new(b"caf\xe9/\\xff".to_vec()).unwrap();
     let found = plain(&[object(&at.to_text(), "1")], None);

@@ -22,7 +22,7 @@ pub use imports::{Import, ImportOptions, Object, Refusal, RefusedKey, Unread, im
 pub use merge::{Base, COPIES_LIMIT, Copy, Merged, Whose, merge3};
 pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, theirs_over};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
-pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, upload_plan};
+pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, tombstones, upload_plan};
 
 use crate::rows::{ETag, RelPath};
 

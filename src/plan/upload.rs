@@ -1,9 +1,12 @@
 //! What a commit does to the live tree.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{Copy, Merged, Source, Whose};
-use crate::rows::{ETag, Kind, RelPath, Row, Rows};
+use crate::rows::{ETag, Kind, RelPath, Removed, Row, Rows};
 
 /// Files up to this size go before larger ones when time is short.
 pub const SMALL_FILE: u64 = 1 << 20;
@@ -61,6 +64,48 @@ impl UploadPlan {
     }
 }
 
+impl UploadPlan {
+    /// The same with the objects that tombstones hide: a put over one replaces that version, and the others are to be
+    /// deleted once more, should that be allowed by now. Ask for it when there is something to commit: tombstones alone
+    /// are no reason to.
+    #[must_use]
+    pub fn with_tombstones(mut self, tombstones: &Removed, result: &Merged) -> Self {
+        for put in self.copies.iter_mut().chain(&mut self.puts).filter(|put| put.expected.is_none()) {
+            put.expected = tombstones.get(&put.path).cloned().flatten();
+        }
+        let planned: BTreeSet<RelPath> =
+            self.deletes.iter().chain(&self.deletes_first).map(|delete| delete.path.clone()).collect();
+        for (path, etag) in tombstones.iter().filter(|(path, _)| !planned.contains(*path)) {
+            let Some(expected) = etag.clone() else { continue };
+            if let Some(first) = delete_first(path, &result.rows) {
+                let list = if first { &mut self.deletes_first } else { &mut self.deletes };
+                list.push(Delete { path: path.clone(), expected });
+            }
+        }
+        self
+    }
+}
+
+/// The tombstones of the tree that names `result`: of objects that are still there although the result has no file at
+/// their path. `undeleted` are those before and what could not be deleted now; `markers` are the empty objects that
+/// stand for directories.
+#[must_use]
+pub fn tombstones(undeleted: &BTreeMap<RelPath, ETag>, markers: &BTreeMap<RelPath, ETag>, result: &Rows) -> Removed {
+    let kind = |path: &RelPath| result.get(path).map(|row| row.kind);
+    let files = undeleted.iter().filter(|(path, _)| kind(path) != Some(Kind::File));
+    let dirs = markers.iter().filter(|(path, _)| kind(path).is_none());
+    files.chain(dirs).map(|(path, etag)| (path.clone(), Some(etag.clone()))).collect()
+}
+
+/// Whether an object at `path` is to be deleted before the puts; `None`: it is not to be deleted.
+fn delete_first(path: &RelPath, result: &Rows) -> Option<bool> {
+    let is_file = |at: &RelPath| result.get(at).is_some_and(|row| row.kind == Kind::File);
+    if is_file(path) {
+        return None;
+    }
+    Some(result.get(path).is_some_and(|row| row.kind == Kind::Dir) || path.ancestors().any(|up| is_file(&up)))
+}
+
 /// Plans the requests that turn the live tree of `theirs` (each row with its ETag) into that of `result`.
 ///
 /// Only regular files are objects: modes, directories and symlinks live in the tree. A file of theirs without an ETag
@@ -90,18 +135,9 @@ pub fn upload_plan(theirs: &Rows, result: &Merged, order: Order) -> UploadPlan {
         }
     }
     for (path, row) in theirs.iter().filter(|(_, row)| row.kind == Kind::File) {
-        let now = result.rows.get(path).map(|row| row.kind);
-        if now == Some(Kind::File) {
-            continue;
-        }
-        let Some(expected) = row.etag.clone() else { continue };
-        let delete = Delete { path: path.clone(), expected };
-        let under_a_file = || path.ancestors().any(|up| result.rows.get(&up).is_some_and(|row| row.kind == Kind::File));
-        if now == Some(Kind::Dir) || under_a_file() {
-            plan.deletes_first.push(delete);
-        } else {
-            plan.deletes.push(delete);
-        }
+        let Some((first, expected)) = delete_first(path, &result.rows).zip(row.etag.clone()) else { continue };
+        let list = if first { &mut plan.deletes_first } else { &mut plan.deletes };
+        list.push(Delete { path: path.clone(), expected });
     }
     if order == Order::NewestFirst {
         plan.puts.sort_by_key(|put| (put.row.size > SMALL_FILE, Reverse(put.row.mtime_ns)));
@@ -184,6 +220,25 @@ mod tests {
         let merged = merge3(Base::None, &scanned(&ours), &Rows::new());
         let plan = upload_plan(&Rows::new(), &merged, Order::NewestFirst);
         assert_eq!(paths(&plan.puts), ["c-new", "d-new", "b-old", "e-large", "a-large"]);
+    }
+
+    #[test]
+    fn what_a_tombstone_hides_is_replaced_or_deleted_once_more_and_stays_hidden_till_then() {
+        let tombstones_before = Removed::from([
+            (path("back"), Some(etag("old"))),
+            (path("gone"), Some(etag("old"))),
+            (path("fd"), Some(etag("old"))),
+        ]);
+        let result = merge3(Base::None, &table(&[("back", file("1")), ("fd/x", file("2"))]), &Rows::new());
+        let plan = upload_plan(&Rows::new(), &result, Order::ByPath).with_tombstones(&tombstones_before, &result);
+        assert_eq!((&plan.puts[0].path, &plan.puts[0].expected), (&path("back"), &Some(etag("old"))));
+        assert_eq!(plan.deletes, [Delete { path: path("gone"), expected: etag("old") }]);
+        assert_eq!(plan.deletes_first, [Delete { path: path("fd"), expected: etag("old") }]);
+        let still: BTreeMap<RelPath, ETag> = ["back", "gone", "fd"].map(|at| (path(at), etag("old"))).into();
+        let markers: BTreeMap<RelPath, ETag> = ["fd", "removed"].map(|at| (path(at), etag(""))).into();
+        let after = tombstones(&still, &markers, &result.rows);
+        let expected = [("fd", "old"), ("gone", "old"), ("removed", "")];
+        assert_eq!(after, expected.map(|(at, content)| (path(at), Some(etag(content)))).into());
     }
 
     /// Does what the plan says to a bucket that honours conditions and, like some servers, refuses `fd` beside `fd/x`.
