@@ -121,7 +121,7 @@ impl Head {
             mirror: None,
             gc: Gc::first(gc_random),
             write_id: written.write_id,
-            writer: written.writer,
+            writer: short(written.writer),
             time: written.time,
             lineage: vec![id],
             history: Vec::new(),
@@ -147,7 +147,7 @@ impl Head {
             seq: id.seq(),
             snapshot: Some(id),
             write_id: written.write_id,
-            writer: written.writer,
+            writer: short(written.writer),
             time: written.time,
             lineage,
             ..self.clone()
@@ -165,7 +165,7 @@ impl Head {
             mirror: None,
             gc: self.gc.next(gc_random),
             write_id: written.write_id,
-            writer: written.writer,
+            writer: short(written.writer),
             time: written.time,
             history: Vec::new(),
             ..self.clone()
@@ -230,7 +230,12 @@ impl Head {
         Ok(head)
     }
 
-    fn check(&self) -> Result<(), FormatError> {
+    /// Whether every reader will take this head; to be asked before it is written, for a head nobody can read would
+    /// close the workspace.
+    ///
+    /// # Errors
+    /// What a reader would say.
+    pub fn check(&self) -> Result<(), FormatError> {
         let wrong = |why: &str| Err(FormatError::Malformed { what: WHAT, line: 1, why: why.to_owned() });
         if self.format == 0 {
             return wrong("format 0 was never used");
@@ -271,6 +276,12 @@ impl Head {
             (_, Some(_)) => Ok(()),
         }
     }
+}
+
+/// A writer's name, cut to what readers take.
+pub(super) fn short(mut writer: String) -> String {
+    writer.truncate(writer.floor_char_boundary(TEXT_LIMIT));
+    writer
 }
 
 /// The one key every format has.
@@ -359,6 +370,14 @@ mod tests {
         assert!(head.is_older_than_lineage(&id(44)) && !head.is_older_than_lineage(&id(45)));
         assert!(!first().is_older_than_lineage(&id(0)));
         assert_eq!(Head::decode(&head.encode()).unwrap(), head);
+    }
+
+    #[test]
+    fn a_head_no_reader_would_take_is_known_before_it_is_written() {
+        let long = Written { writer: "é".repeat(2000), ..written(2) };
+        let head = first().next(id(2), long);
+        assert!(head.check().is_ok() && Head::decode(&head.encode()).is_ok());
+        assert!(first().next(id(1), written(2)).check().is_err());
     }
 
     #[test]

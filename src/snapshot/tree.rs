@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FormatError, SnapshotId,
-    head::{read_time, write_time},
+    head::{read_time, short, write_time},
     row::{self, BadRow},
 };
 use crate::rows::{ETag, Kind, RelPath, Removed, Row, Rows};
@@ -128,7 +128,7 @@ impl Tree {
             format: TREE_FORMAT,
             id: self.header.id,
             parent: self.header.parent,
-            writer: self.header.writer.clone(),
+            writer: short(self.header.writer.clone()),
             time: self.header.time,
             quiet: self.header.quiet,
             partial: self.header.partial,
