@@ -1,9 +1,6 @@
 //! `install --explain`: what would run, why, from which file, and the start command; nothing is run.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 use serde::Serialize;
 
@@ -70,7 +67,7 @@ pub fn explain(view: &dyn View, directory: &Path, choice: &Install) -> Result<Ex
     let install = plan.steps.into_iter().map(|step| ExplainedStep {
         tool: step.tool,
         command: step.command,
-        directory: directory.join(step.directory).components().collect::<PathBuf>().to_string_lossy().into_owned(),
+        directory: directory.join(step.directory).to_string_lossy().trim_end_matches('/').to_owned(),
         because: step.because,
         cache: step.cache,
     });

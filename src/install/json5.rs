@@ -88,10 +88,11 @@ impl<'a> Parser<'a> {
             Some('"' | '\'') => Ok(Value::String(self.string()?)),
             Some('+' | '-' | '.' | '0'..='9') => self.number(),
             Some(_) => match self.name() {
-                // JSON has no such numbers, and no manifest needs one.
-                "null" | "Infinity" | "NaN" => Ok(Value::Null),
+                "null" => Ok(Value::Null),
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
+                // JSON has no such numbers, and no manifest needs one.
+                "Infinity" | "NaN" => Ok(Value::Null),
                 _ => Err(self.error("a value is expected")),
             },
             None => Err(self.error("it ends where a value is expected")),

@@ -129,7 +129,7 @@ pub(super) fn elixir(view: &dyn View, plan: &mut Plan) -> Result<(), InstallErro
 }
 
 pub(super) fn dotnet(view: &dyn View, plan: &mut Plan) -> Result<(), InstallError> {
-    let names = view.names().map_err(|error| manifest::broken(".", &error))?;
+    let names = view.names().map_err(|error| manifest::broken(".", error))?;
     let with = |endings: &[&str]| -> Vec<&String> {
         names.iter().filter(|name| endings.iter().any(|ending| name.ends_with(ending))).collect()
     };

@@ -15,13 +15,13 @@ const HEAD: usize = 64 << 10;
 
 /// Whether `path` is a file.
 pub(super) fn is_file(view: &dyn View, path: &str) -> Result<bool, InstallError> {
-    let presence = view.presence(path).map_err(|error| broken(path, &error))?;
+    let presence = view.presence(path).map_err(|error| broken(path, error))?;
     Ok(presence == Presence::File)
 }
 
 /// Whether `path` is a directory.
 pub(super) fn is_directory(view: &dyn View, path: &str) -> Result<bool, InstallError> {
-    let presence = view.presence(path).map_err(|error| broken(path, &error))?;
+    let presence = view.presence(path).map_err(|error| broken(path, error))?;
     Ok(presence == Presence::Directory)
 }
 
@@ -37,7 +37,7 @@ pub(super) fn first_file<'a>(view: &dyn View, paths: &[&'a str]) -> Result<Optio
 
 /// The text of a manifest; `None` where there is none.
 pub(super) fn text(view: &dyn View, path: &str) -> Result<Option<String>, InstallError> {
-    let Some(content) = view.read(path, LONGEST).map_err(|error| broken(path, &error))? else {
+    let Some(content) = view.read(path, LONGEST).map_err(|error| broken(path, error))? else {
         return Ok(None);
     };
     if !content.whole {
@@ -48,7 +48,7 @@ pub(super) fn text(view: &dyn View, path: &str) -> Result<Option<String>, Instal
 
 /// The beginning of a file, a lockfile say; empty where there is none.
 pub(super) fn head(view: &dyn View, path: &str) -> Result<String, InstallError> {
-    let content = view.read(path, HEAD).map_err(|error| broken(path, &error))?;
+    let content = view.read(path, HEAD).map_err(|error| broken(path, error))?;
     Ok(content.map(|content| String::from_utf8_lossy(&content.bytes).into_owned()).unwrap_or_default())
 }
 
@@ -61,10 +61,10 @@ pub(super) fn toml(view: &dyn View, path: &str) -> Result<Option<toml::Table>, I
 /// A JSON manifest, with whatever people write into one; `None` where there is none.
 pub(super) fn json(view: &dyn View, path: &str) -> Result<Option<Value>, InstallError> {
     let Some(text) = text(view, path)? else { return Ok(None) };
-    json5::parse(&text).map(Some).map_err(|error| broken(path, &error))
+    json5::parse(&text).map(Some).map_err(|error| broken(path, error))
 }
 
-pub(super) fn broken(file: &str, reason: &(impl ToString + ?Sized)) -> InstallError {
+pub(super) fn broken(file: &str, reason: impl ToString) -> InstallError {
     InstallError::Manifest { file: file.to_owned(), reason: reason.to_string() }
 }
 

@@ -84,7 +84,7 @@ fn manifest_alone(view: &dyn View, plan: &mut Plan) -> Result<(), InstallError> 
     } else {
         let wanted = listed(&project);
         if let Some(option) = wanted.iter().find(|text| text.starts_with('-')) {
-            return Err(manifest::broken(file, &format!("{option:?} is no dependency")));
+            return Err(manifest::broken(file, format!("{option:?} is no dependency")));
         }
         if !wanted.is_empty() {
             let local = wanted.iter().any(|text| text.contains("file:")).then_some("a dependency is a path");
