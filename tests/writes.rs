@@ -23,8 +23,13 @@ struct Place {
 
 impl Place {
     fn new(options: WriteOptions) -> Self {
+        Self::with(options, false)
+    }
+
+    fn with(options: WriteOptions, stepwise: bool) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let dir = Directory::open(temp.path()).unwrap();
+        let dir = if stepwise { dir.stepwise() } else { dir };
         let writer = Writer::new(&dir, &dir.path().join(".stopover/staging"), options).unwrap();
         Self { temp, dir, writer }
     }
@@ -61,16 +66,16 @@ fn row(content: &str) -> Row {
     Row { mtime_ns: 1_234_567_890_123_456_789, ..Row::file(Hash::of(content.as_bytes()), content.len() as u64, 0o647) }
 }
 
-/// With the names of new files given at once, and by rename.
-fn both_ways(check: impl Fn(&Place)) {
-    for options in [CAREFUL, FRESH] {
-        check(&Place::new(options));
+/// With the names of new files given at once and by rename, with `openat2` and without.
+fn every_way(check: impl Fn(&Place)) {
+    for (options, stepwise) in [(CAREFUL, false), (FRESH, false), (CAREFUL, true), (FRESH, true)] {
+        check(&Place::with(options, stepwise));
     }
 }
 
 #[test]
 fn a_file_arrives_with_all_that_its_row_says() {
-    both_ways(|place| {
+    every_way(|place| {
         assert!(place.put("a/b/file", "content", Expected::Absent).unwrap());
         let meta = fs::metadata(place.at("a/b/file")).unwrap();
         assert_eq!(fs::read(place.at("a/b/file")).unwrap(), b"content");
@@ -82,7 +87,7 @@ fn a_file_arrives_with_all_that_its_row_says() {
 
 #[test]
 fn what_was_begun_and_dropped_leaves_nothing() {
-    both_ways(|place| {
+    every_way(|place| {
         let mut staged = place.writer.begin(&path("file"), 3).unwrap();
         staged.write_all(b"abc").unwrap();
         drop(staged);
@@ -96,7 +101,7 @@ fn what_was_begun_and_dropped_leaves_nothing() {
 
 #[test]
 fn only_the_expected_file_is_replaced() {
-    both_ways(|place| {
+    every_way(|place| {
         fs::write(place.at("file"), "old").unwrap();
         let old = place.stat("file");
         assert!(matches!(place.put("file", "new", Expected::Absent), Err(WriteError::Moved { .. })));
@@ -116,7 +121,7 @@ fn only_the_expected_file_is_replaced() {
 
 #[test]
 fn a_directory_or_link_in_the_place_of_a_file_stays() {
-    both_ways(|place| {
+    every_way(|place| {
         fs::create_dir(place.at("dir")).unwrap();
         symlink("/etc/passwd", place.at("link")).unwrap();
         let link = place.stat("link");
@@ -258,7 +263,7 @@ impl Drop for RaiseAtEnd<'_> {
 
 #[test]
 fn a_directory_that_turns_into_a_link_leads_no_write_out() {
-    both_ways(|place| {
+    every_way(|place| {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("victim"), "safe").unwrap();
         let done = AtomicBool::new(false);

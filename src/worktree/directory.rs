@@ -86,8 +86,9 @@ impl Directory {
     }
 
     /// The same, but each path is walked step by step, as without `openat2`.
-    #[cfg(test)]
-    pub(super) fn stepwise(mut self) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn stepwise(mut self) -> Self {
         self.stepwise = true;
         self
     }

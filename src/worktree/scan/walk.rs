@@ -271,7 +271,8 @@ impl Walk<'_> {
 
 /// Mount points below `dir`, as paths in it: a bind mount of the same device shows in no stat.
 fn mounts_below(dir: &Directory) -> HashSet<Vec<u8>> {
-    let text = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let text =
+        fs::read("/proc/thread-self/mountinfo").or_else(|_| fs::read("/proc/self/mountinfo")).unwrap_or_default();
     let mut top = dir.path().as_os_str().as_bytes().to_vec();
     if !top.ends_with(b"/") {
         top.push(b'/');
