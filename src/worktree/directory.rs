@@ -59,7 +59,7 @@ impl Directory {
     /// # Errors
     /// Where it is missing, no directory, or not permitted.
     pub fn open(path: &Path) -> Result<Self, WorktreeError> {
-        let failed = |error: Errno| WorktreeError::io("open", path.display(), error);
+        let failed = |error: Errno| WorktreeError::io("open", &path.display(), error);
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(failed)?;
         let stat = Stat::from(fstat(&fd).map_err(failed)?);
@@ -72,7 +72,7 @@ impl Directory {
     /// # Errors
     /// As [`Directory::open`], and where it cannot be made.
     pub fn create(path: &Path) -> Result<Self, WorktreeError> {
-        std::fs::create_dir_all(path).map_err(|error| WorktreeError::io("create", path.display(), error))?;
+        std::fs::create_dir_all(path).map_err(|error| WorktreeError::io("create", &path.display(), error))?;
         Self::open(path)
     }
 
@@ -81,7 +81,7 @@ impl Directory {
     /// # Errors
     /// Where the process has no descriptor left.
     pub fn try_clone(&self) -> Result<Self, WorktreeError> {
-        let fd = self.fd.try_clone().map_err(|error| WorktreeError::io("open", self.path.display(), error))?;
+        let fd = self.fd.try_clone().map_err(|error| WorktreeError::io("open", &self.path.display(), error))?;
         Ok(Self { fd, path: self.path.clone(), identity: self.identity, stepwise: self.stepwise })
     }
 
@@ -116,7 +116,7 @@ impl Directory {
     /// # Errors
     /// Where it cannot be listed.
     pub fn is_empty(&self) -> Result<bool, WorktreeError> {
-        let failed = |error: Errno| WorktreeError::io("list", self.path.display(), error);
+        let failed = |error: Errno| WorktreeError::io("list", &self.path.display(), error);
         for entry in Dir::from_fd(self.open_top().map_err(failed)?).map_err(failed)?.iter() {
             let entry = entry.map_err(failed)?;
             if !matches!(entry.file_name().to_bytes(), b"." | b".." | b".stopover" | b"lost+found") {

@@ -31,7 +31,7 @@ pub enum WorktreeError {
 }
 
 impl WorktreeError {
-    pub(super) fn io(doing: &'static str, path: impl ToString, source: impl Into<io::Error>) -> Self {
+    pub(super) fn io(doing: &'static str, path: &impl ToString, source: impl Into<io::Error>) -> Self {
         Self::Io { doing, path: path.to_string(), source: source.into() }
     }
 }

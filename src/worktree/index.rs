@@ -95,12 +95,16 @@ pub(super) struct Group {
 }
 
 impl Group {
+    pub(super) const fn new(rules: Option<[u8; 16]>) -> Self {
+        Self { rules, rows: Vec::new() }
+    }
+
     pub(super) fn row(&self, name: &[u8]) -> Option<&IndexRow> {
         let at = self.rows.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
         self.rows.get(at).map(|(_, row)| row)
     }
 
-    fn insert(&mut self, name: &[u8], row: IndexRow) {
+    pub(super) fn insert(&mut self, name: &[u8], row: IndexRow) {
         // Scans and restores come in order: mostly this is a push.
         if self.rows.last().is_none_or(|(last, _)| **last < *name) {
             self.rows.push((name.into(), row));
@@ -144,7 +148,7 @@ impl Index {
     /// Where it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WorktreeError> {
         let temporary = path.with_extension("new");
-        let failed = |error: std::io::Error| WorktreeError::io("write", path.display(), error);
+        let failed = |error: std::io::Error| WorktreeError::io("write", &path.display(), error);
         let written = write_private(&temporary, &self.encode()).and_then(|()| fs::rename(&temporary, path));
         written.map_err(|error| {
             // What is left of it would only take space.
@@ -211,6 +215,13 @@ impl Index {
     /// The rows of a directory; the top is the empty name.
     pub(super) fn group(&self, directory: &[u8]) -> Option<&Group> {
         self.groups.get(directory)
+    }
+
+    /// Takes all rows of a directory at once.
+    pub(super) fn put_group(&mut self, directory: &[u8], group: Group) {
+        if !group.rows.is_empty() {
+            self.groups.insert(directory.into(), group);
+        }
     }
 
     /// Adds a row whose directory has rules of this digest.
@@ -341,9 +352,9 @@ mod tests {
             mtime_ns: -5,
             ctime_ns: 7,
             hash: Hash::of(&number.to_le_bytes()),
-            racy: number % 2 == 0,
-            warm: number % 3 == 0,
-            restored: number % 5 == 0,
+            racy: number.is_multiple_of(2),
+            warm: number.is_multiple_of(3),
+            restored: number.is_multiple_of(5),
         }
     }
 

@@ -219,12 +219,11 @@ fn compile(pattern: &[u8]) -> Result<Box<[Token]>, &'static str> {
                 let begins = at == 0 || pattern[at - 1] == b'/';
                 at += stars;
                 match &pattern[at..] {
-                    [] if begins && stars > 1 => tokens.push(Token::Deep),
                     [b'/', ..] if begins && stars > 1 => {
                         tokens.push(Token::Dirs);
                         at += 1;
                     }
-                    [b'\\', b'/', ..] if begins && stars > 1 => tokens.push(Token::Deep),
+                    [] | [b'\\', b'/', ..] if begins && stars > 1 => tokens.push(Token::Deep),
                     _ => tokens.push(Token::Run),
                 }
             }

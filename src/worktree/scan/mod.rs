@@ -120,8 +120,7 @@ pub fn scan(dir: &Directory, index: &Index, options: &ScanOptions) -> Result<Sca
     let Found { mut scan, jobs, proven, leading, to_count, mut linked } = walk::walk(dir, believed, options)?;
 
     let outcomes = hashing::hash_all(dir, &jobs, options)?;
-    let mut rows: Vec<(RelPath, Row)> = Vec::with_capacity(proven.len() + jobs.len());
-    let mut hashed: Vec<(RelPath, IndexRow, [u8; 16])> = Vec::new();
+    let mut rows = proven;
     for (job, outcome) in jobs.into_iter().zip(outcomes.files) {
         let Job { path, rules, .. } = job;
         match outcome {
@@ -136,24 +135,13 @@ pub fn scan(dir: &Directory, index: &Index, options: &ScanOptions) -> Result<Sca
                     linked.push((path.clone(), (stat.dev, stat.ino)));
                 }
                 rows.push((path.clone(), row_of(&stat, Kind::File, hash)));
-                hashed.push((path, row, rules));
+                scan.index.insert_ruled(&path, row, rules);
             }
             Outcome::Changing => scan.changing.push(path),
             Outcome::Unreadable(reason) => scan.unreadable.push((path, reason)),
             Outcome::OtherMount => scan.mounts.push(path),
             Outcome::Gone => {}
         }
-    }
-    for known in proven {
-        if let Some((row, rules)) = known.index {
-            hashed.push((known.path.clone(), row, rules));
-        }
-        rows.push((known.path, known.row));
-    }
-    // In order, so that the tables are built and not searched.
-    hashed.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    for (path, row, rules) in hashed {
-        scan.index.insert_ruled(&path, row, Some(rules).filter(|rules| *rules != [0; 16]));
     }
     scan.rows = rows.into_iter().collect();
     add_leading(&mut scan.rows, leading);
@@ -162,7 +150,7 @@ pub fn scan(dir: &Directory, index: &Index, options: &ScanOptions) -> Result<Sca
     sort(&mut scan);
     options.check()?;
     if dir.is_removed() {
-        return Err(WorktreeError::io("scan", dir.path().display(), nix::errno::Errno::ENOENT));
+        return Err(WorktreeError::io("scan", &dir.path().display(), nix::errno::Errno::ENOENT));
     }
     Ok(scan)
 }

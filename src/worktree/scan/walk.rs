@@ -16,7 +16,7 @@ use nix::{
     sys::stat::{Mode, fstatat},
 };
 
-use super::{Directory, Index, IndexRow, Scan, ScanOptions, Stat, WorktreeError, count::ToCount, row_of};
+use super::{Directory, Index, Scan, ScanOptions, Stat, WorktreeError, count::ToCount, row_of};
 use crate::{
     rows::{Hash, Kind, RelPath, Row},
     worktree::{
@@ -29,15 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) path: RelPath,
-    pub(super) rules: [u8; 16],
-}
-
-/// A row that needs no reading, with its old index row if it is a file's.
-#[derive(Debug)]
-pub(super) struct Proven {
-    pub(super) path: RelPath,
-    pub(super) row: Row,
-    pub(super) index: Option<(IndexRow, [u8; 16])>,
+    pub(super) rules: Option<[u8; 16]>,
 }
 
 /// What the walk found.
@@ -45,7 +37,8 @@ pub(super) struct Proven {
 pub(super) struct Found {
     pub(super) scan: Scan,
     pub(super) jobs: Vec<Job>,
-    pub(super) proven: Vec<Proven>,
+    /// Rows that need no reading; the index has the files among them.
+    pub(super) proven: Vec<(RelPath, Row)>,
     /// Ignored directories below which something may be stored.
     pub(super) leading: Vec<(RelPath, Row)>,
     pub(super) to_count: ToCount,
@@ -78,10 +71,10 @@ pub(super) fn walk(dir: &Directory, index: &Index, options: &ScanOptions) -> Res
     });
     let mounts = mounts_below(dir);
     let mut walk = Walk { dir, index, options, found: Found::default(), pending: Vec::new(), mounts, state_dir };
-    let top = dir.open_top().map_err(|error| WorktreeError::io("list", dir.path().display(), error))?;
+    let top = dir.open_top().map_err(|error| WorktreeError::io("list", &dir.path().display(), error))?;
     let listed = walk.directory(None, top, None);
     if let Some(error) = listed? {
-        return Err(WorktreeError::io("list", dir.path().display(), error));
+        return Err(WorktreeError::io("list", &dir.path().display(), error));
     }
     while let Some(next) = walk.pending.pop() {
         walk.enter(&next)?;
@@ -150,14 +143,14 @@ impl Walk<'_> {
         let group = self.index.group(path.map_or(b"", RelPath::as_bytes));
         // The same rules as when the index was written: what it has is stored, without asking them.
         let known = group.filter(|group| group.rules.is_some() && group.rules == scope.digest());
-        let rules = scope.digest().unwrap_or_default();
+        let mut kept = Group::new(scope.digest());
         for (number, name) in names.iter().enumerate() {
             if number % 64 == 63 {
                 self.options.check()?;
             }
             prefix.extend_from_slice(name);
             match RelPath::new(&prefix[..]) {
-                Ok(entry) => self.entry(&listing, entry, &scope, group, known, rules),
+                Ok(entry) => self.entry(&listing, entry, &scope, group, known, &mut kept),
                 Err(reason) => {
                     let shown = String::from_utf8_lossy(&prefix).into_owned();
                     self.found.scan.refused.push((shown, reason.to_string()));
@@ -165,6 +158,7 @@ impl Walk<'_> {
             }
             prefix.truncate(prefix.len() - name.len());
         }
+        self.found.scan.index.put_group(path.map_or(b"", RelPath::as_bytes), kept);
         Ok(trouble)
     }
 
@@ -199,7 +193,7 @@ impl Walk<'_> {
         scope: &Scope,
         group: Option<&Group>,
         known: Option<&Group>,
-        rules: [u8; 16],
+        kept: &mut Group,
     ) {
         let stat = match fstatat(listing, path.name(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) => Stat::from(stat),
@@ -233,21 +227,22 @@ impl Walk<'_> {
         match kind {
             Kind::Dir => {
                 let row = row_of(&stat, Kind::Dir, Hash::of(b""));
-                self.found.proven.push(Proven { path: path.clone(), row, index: None });
+                self.found.proven.push((path.clone(), row));
                 self.pending.push(Pending { path, above: scope.clone(), decision });
             }
             Kind::Symlink => self.symlink(listing, path, &stat),
             Kind::File => {
                 let proven = group.and_then(|group| group.row(path.name())).filter(|row| row.proves(&stat));
                 let Some(index) = proven.copied() else {
-                    self.found.jobs.push(Job { path, rules });
+                    self.found.jobs.push(Job { path, rules: scope.digest() });
                     return;
                 };
                 if stat.nlink > 1 {
                     self.found.linked.push((path.clone(), (stat.dev, stat.ino)));
                 }
                 let row = row_of(&stat, Kind::File, index.hash);
-                self.found.proven.push(Proven { path, row, index: Some((index, rules)) });
+                kept.insert(path.name(), index);
+                self.found.proven.push((path, row));
             }
         }
     }
@@ -259,7 +254,7 @@ impl Walk<'_> {
                 let mut row = row_of(stat, Kind::Symlink, Hash::of(&target));
                 row.size = target.len() as u64;
                 row.target = Some(target.into());
-                self.found.proven.push(Proven { path, row, index: None });
+                self.found.proven.push((path, row));
             }
             Err(Errno::ENOENT) => {}
             // Something else has the name now.

@@ -99,7 +99,7 @@ impl Writer {
     /// Where `staging` cannot be made, is a link, or lies on another file system.
     pub fn new(dir: &Directory, staging: &Path, options: WriteOptions) -> Result<Self, WorktreeError> {
         let fd = staging::open(dir, staging)?;
-        staging::sweep(&fd).map_err(|error| WorktreeError::io("sweep", staging.display(), error))?;
+        staging::sweep(&fd).map_err(|error| WorktreeError::io("sweep", &staging.display(), error))?;
         let folds = staging::folds_names(fd.as_fd());
         Ok(Self(Arc::new(Inner {
             dir: dir.try_clone()?,

@@ -17,11 +17,11 @@ use crate::worktree::{Directory, WorktreeError, directory::open_beneath};
 
 /// Opens the directory `path`, made where missing: below `dir` through no link, elsewhere at least not being one.
 pub(super) fn open(dir: &Directory, path: &Path) -> Result<OwnedFd, WorktreeError> {
-    let failed = |error: Errno| WorktreeError::io("open", path.display(), error);
+    let failed = |error: Errno| WorktreeError::io("open", &path.display(), error);
     let fd = match path.strip_prefix(dir.path()) {
         Ok(below) => make_below(dir.fd(), below.as_os_str().as_encoded_bytes(), 0o700).map_err(failed)?,
         Err(_) => {
-            std::fs::create_dir_all(path).map_err(|error| WorktreeError::io("create", path.display(), error))?;
+            std::fs::create_dir_all(path).map_err(|error| WorktreeError::io("create", &path.display(), error))?;
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             nix::fcntl::open(path, flags, Mode::empty()).map_err(failed)?
         }
@@ -32,7 +32,7 @@ pub(super) fn open(dir: &Directory, path: &Path) -> Result<OwnedFd, WorktreeErro
             std::io::ErrorKind::CrossesDevices,
             "it is on another file system than the workspace; set STOPOVER_STATE to a directory on the same one",
         );
-        return Err(WorktreeError::io("use", path.display(), reason));
+        return Err(WorktreeError::io("use", &path.display(), reason));
     }
     Ok(fd)
 }
