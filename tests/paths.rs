@@ -237,6 +237,36 @@ fn a_place_that_may_not_be_written_is_said() {
 }
 
 #[test]
+fn a_directory_of_ours_that_is_closed_to_writing_is_opened_for_the_moment() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root to make files of another user");
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let top = temp.path().to_owned();
+    chown(&top, Some(NOBODY), Some(NOBODY)).unwrap();
+    as_nobody(move || {
+        fs::create_dir(top.join("closed")).unwrap();
+        fs::write(top.join("closed/old"), "old").unwrap();
+        fs::set_permissions(top.join("closed"), Permissions::from_mode(0o555)).unwrap();
+        let dir = Directory::open(&top).unwrap();
+        for fresh in [false, true] {
+            let options = WriteOptions { owner: Owner::Caller, fresh };
+            let writer = Writer::new(&dir, &dir.path().join(".stopover/staging"), options).unwrap();
+            put(&writer, &format!("closed/{fresh}"), b"x").unwrap();
+            writer.make_dir(&path(&format!("closed/dir-{fresh}")), &Row::dir(0o555)).unwrap();
+            put(&writer, &format!("closed/dir-{fresh}/below/file"), b"x").unwrap();
+            writer.make_symlink(&path(&format!("closed/link-{fresh}")), &Row::symlink(b"x"), Expected::Absent).unwrap();
+        }
+        let writer = Writer::new(&dir, &dir.path().join(".stopover/staging"), FRESH).unwrap();
+        let Presence::There(old) = dir.look(&path("closed/old")) else { panic!("it is there") };
+        writer.remove_file(&path("closed/old"), Expected::Same(old)).unwrap();
+        writer.move_aside(&path("closed/true"), &dir.path().join(".stopover/aside")).unwrap();
+        assert_eq!(fs::metadata(top.join("closed")).unwrap().permissions().mode() & 0o777, 0o555);
+    });
+}
+
+#[test]
 fn owners_are_kept_given_or_left_by_policy() {
     if !may_chown() {
         eprintln!("skipped: no CAP_CHOWN; run as root");

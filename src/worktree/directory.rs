@@ -32,6 +32,8 @@ const EAGAIN_TRIES: u32 = 64;
 pub struct Directory {
     fd: OwnedFd,
     path: PathBuf,
+    /// The same as it was given, perhaps through links.
+    given: PathBuf,
     identity: (u64, u64),
     /// Do not even try `openat2`.
     stepwise: bool,
@@ -63,8 +65,9 @@ impl Directory {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = nix::fcntl::open(path, flags, Mode::empty()).map_err(failed)?;
         let stat = Stat::from(fstat(&fd).map_err(failed)?);
+        let given = path.to_owned();
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { fd, path, identity: (stat.dev, stat.ino), stepwise: false })
+        Ok(Self { fd, path, given, identity: (stat.dev, stat.ino), stepwise: false })
     }
 
     /// Opens `path`, made with its parents where missing.
@@ -82,7 +85,8 @@ impl Directory {
     /// Where the process has no descriptor left.
     pub fn try_clone(&self) -> Result<Self, WorktreeError> {
         let fd = self.fd.try_clone().map_err(|error| WorktreeError::io("open", &self.path.display(), error))?;
-        Ok(Self { fd, path: self.path.clone(), identity: self.identity, stepwise: self.stepwise })
+        let (path, given) = (self.path.clone(), self.given.clone());
+        Ok(Self { fd, path, given, identity: self.identity, stepwise: self.stepwise })
     }
 
     /// The same, but each path is walked step by step, as without `openat2`.
@@ -176,6 +180,12 @@ impl Directory {
         self.stepwise
     }
 
+    /// An absolute path as one below this directory, if it is.
+    pub(super) fn below<'a>(&self, path: &'a Path) -> Option<&'a [u8]> {
+        let below = path.strip_prefix(&self.path).or_else(|_| path.strip_prefix(&self.given)).ok()?;
+        Some(below.as_os_str().as_encoded_bytes())
+    }
+
     /// The handle itself.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -200,6 +210,13 @@ impl Directory {
     pub(super) fn open_at(&self, path: &[u8], flags: OFlag, mode: Mode) -> nix::Result<OwnedFd> {
         open_beneath(self.fd(), path, flags, mode, self.stepwise)
     }
+}
+
+/// Opens a directory of stopover's own by its path, unless its last segment is a link: whoever may write the workspace
+/// could put one there.
+pub(super) fn open_own(path: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
 }
 
 /// Opens `path` below `top` through no symbolic link and onto no other mount (EXDEV).

@@ -11,13 +11,18 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{self, Read, Write},
     path::Path,
 };
 
-use super::{Stat, WorktreeError};
+use nix::{
+    fcntl::{OFlag, openat, renameat},
+    sys::stat::Mode,
+    unistd::{UnlinkatFlags, unlinkat},
+};
+
+use super::{Stat, WorktreeError, directory::open_own};
 use crate::rows::{Hash, Kind, MAX_PATH_BYTES, MAX_SEGMENT_BYTES, RelPath};
 
 const MAGIC: &[u8; 8] = b"stopovix";
@@ -128,10 +133,10 @@ impl Index {
     /// Reads it; empty where it is missing, damaged, or of another version.
     #[must_use]
     pub fn load(path: &Path) -> Self {
-        let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
-        else {
-            return Self::default();
-        };
+        let Some((directory, name)) = path.parent().zip(path.file_name()) else { return Self::default() };
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let opened = open_own(directory).and_then(|directory| openat(directory, name, flags, Mode::empty()));
+        let Ok(file) = opened.map(File::from) else { return Self::default() };
         if !file.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= MAX_FILE_BYTES) {
             return Self::default();
         }
@@ -147,12 +152,25 @@ impl Index {
     /// # Errors
     /// Where it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), WorktreeError> {
-        let temporary = path.with_extension("new");
-        let failed = |error: std::io::Error| WorktreeError::io("write", &path.display(), error);
-        let written = write_private(&temporary, &self.encode()).and_then(|()| fs::rename(&temporary, path));
-        written.map_err(|error| {
+        let failed = |error: io::Error| WorktreeError::io("write", &path.display(), error);
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(failed(io::ErrorKind::InvalidInput.into()));
+        };
+        let directory = open_own(directory).map_err(|error| failed(error.into()))?;
+        let mut temporary = name.to_owned();
+        temporary.push(".new");
+        let remove = || unlinkat(&directory, &temporary[..], UnlinkatFlags::NoRemoveDir);
+        // A link or somebody's file at that name is replaced, not written through.
+        let _ = remove();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let write = || -> io::Result<()> {
+            let file = openat(&directory, &temporary[..], flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+            File::from(file).write_all(&self.encode())?;
+            Ok(renameat(&directory, &temporary[..], &directory, name)?)
+        };
+        write().map_err(|error| {
             // What is left of it would only take space.
-            let _ = fs::remove_file(&temporary);
+            let _ = remove();
             failed(error)
         })
     }
@@ -307,13 +325,6 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    // A link or somebody's file at that name is replaced, not written through.
-    let _ = fs::remove_file(path);
-    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)
-}
-
 /// Takes parts off the front; `None` where there is less.
 struct Reader<'a>(&'a [u8]);
 
@@ -340,6 +351,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use super::{Verdict, pattern::Pattern};
 
+/// So many defects of one file are said: by then it is clear.
+const COMPLAINTS: usize = 10;
+
 /// The patterns of one ignore file, in its order.
 #[derive(Debug)]
 pub(in crate::worktree) struct PatternList {
@@ -40,6 +43,7 @@ impl PatternList {
         }
         let defects = self.patterns.iter().filter_map(|pattern| Some((pattern, pattern.defect()?)));
         defects
+            .take(COMPLAINTS)
             .map(|(pattern, defect)| {
                 format!("{}:{}: \"{}\" matches nothing: {defect}", self.source, pattern.line, pattern.text)
             })

@@ -1,18 +1,17 @@
 //! A file touched at the start of a scan: what the file system's clock says, and whether it sees all stores.
 
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
-use nix::sys::{
-    stat::{fstat, futimens},
-    time::TimeSpec,
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::{
+        stat::{Mode, fstat, futimens},
+        time::TimeSpec,
+    },
 };
 
 use super::Stat;
-use crate::sys;
+use crate::{rows::Kind, sys, worktree::directory::open_own};
 
 /// A ctime is old enough when it is older than the touched file's by this: a tick of the slowest kernel clock.
 const TICK_NS: i64 = 10_000_000;
@@ -38,19 +37,16 @@ impl Touched {
 
 /// Touches a file in the state directory; `None` where that cannot be done.
 pub(super) fn touch(state_dir: &Path) -> Option<Touched> {
-    let path = state_dir.join("touched");
-    let open = || -> std::io::Result<File> {
-        let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(flags)
-            .open(&path)
-    };
-    let file = open().ok().filter(|file| file.metadata().is_ok_and(|meta| meta.is_file()))?;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file =
+        openat(open_own(state_dir).ok()?, "touched", flags, Mode::S_IRUSR | Mode::S_IWUSR).ok().map(File::from)?;
+    // Somebody else's file with other names is not ours to overwrite.
+    if {
+        let stat = Stat::from(fstat(&file).ok()?);
+        stat.kind != Some(Kind::File) || stat.nlink != 1
+    } {
+        return None;
+    }
     let stores_are_seen = sys::fs::mapped_store_moves_mtime(&file).unwrap_or(false);
     let now = TimeSpec::UTIME_NOW;
     futimens(&file, &now, &now).ok()?;

@@ -17,7 +17,7 @@ use crate::{
     rows::{Kind, RelPath, Row},
     worktree::{
         WriteError,
-        directory::{Handle, open_beneath},
+        directory::{Handle, open_beneath, open_own},
     },
 };
 
@@ -33,6 +33,10 @@ impl Writer {
     /// # Errors
     /// [`WriteError::Moved`] where something else is there.
     pub fn make_dir(&self, path: &RelPath, row: &Row) -> Result<(), WriteError> {
+        self.unlocked(path, || self.make_dir_now(path, row))
+    }
+
+    fn make_dir_now(&self, path: &RelPath, row: &Row) -> Result<(), WriteError> {
         let parent = self.parent(path)?;
         let failed = |error| WriteError::of("make", path, error);
         match mkdirat(&parent, path.name(), Mode::S_IRWXU) {
@@ -152,6 +156,10 @@ impl Writer {
     /// # Errors
     /// [`WriteError::Moved`] where something else is there.
     pub fn remove_file(&self, path: &RelPath, expected: Expected) -> Result<(), WriteError> {
+        self.unlocked(path, || self.remove_file_now(path, expected))
+    }
+
+    fn remove_file_now(&self, path: &RelPath, expected: Expected) -> Result<(), WriteError> {
         let parent = match self.0.dir.parent(path) {
             Ok(parent) => parent,
             // Without a directory to be in, it is not there.
@@ -182,6 +190,10 @@ impl Writer {
     /// # Errors
     /// [`WriteError::Moved`] where no directory is there, else as the file system says.
     pub fn remove_dir_if_empty(&self, path: &RelPath) -> Result<bool, WriteError> {
+        self.unlocked(path, || self.remove_dir_now(path))
+    }
+
+    fn remove_dir_now(&self, path: &RelPath) -> Result<bool, WriteError> {
         let parent = match self.0.dir.parent(path) {
             Ok(parent) => parent,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(true),
@@ -201,22 +213,20 @@ impl Writer {
     /// # Errors
     /// As the file system says.
     pub fn move_aside(&self, path: &RelPath, aside: &Path) -> Result<PathBuf, WriteError> {
+        self.unlocked(path, || self.move_aside_now(path, aside))
+    }
+
+    fn move_aside_now(&self, path: &RelPath, aside: &Path) -> Result<PathBuf, WriteError> {
         let failed = |error| WriteError::of("move aside", path, error);
         let parent = self.0.dir.parent(path).map_err(failed)?;
-        let mut below = match aside.strip_prefix(self.0.dir.path()) {
-            Ok(below) => below.as_os_str().as_encoded_bytes().to_vec(),
-            Err(_) => {
-                std::fs::create_dir_all(aside).map_err(|error| WriteError::of_io("move aside", path, error))?;
-                Vec::new()
-            }
-        };
         let elsewhere;
-        let top = if below.is_empty() {
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            elsewhere = nix::fcntl::open(aside, flags, Mode::empty()).map_err(failed)?;
-            elsewhere.as_fd()
-        } else {
-            self.0.dir.fd()
+        let (top, mut below) = match self.0.dir.below(aside) {
+            Some(below) => (self.0.dir.fd(), below.to_vec()),
+            None => {
+                std::fs::create_dir_all(aside).map_err(|error| WriteError::of_io("move aside", path, error))?;
+                elsewhere = open_own(aside).map_err(failed)?;
+                (elsewhere.as_fd(), Vec::new())
+            }
         };
         if let Some(parent) = path.parent() {
             below.push(b'/');

@@ -26,7 +26,7 @@ use nix::{
     errno::Errno,
     fcntl::{OFlag, RenameFlags, renameat, renameat2},
     sys::{
-        stat::{Mode, fstat},
+        stat::{Mode, fchmod, fstat},
         statvfs::fstatvfs,
     },
 };
@@ -89,6 +89,8 @@ struct Inner {
     /// Inodes that lost a name through us, with their ctime as scanned and as it is now: their other names are still
     /// the expected ones.
     relinked: Mutex<HashMap<(u64, u64), (i64, i64)>>,
+    /// One directory at a time is made writable for a moment.
+    unlocking: Mutex<()>,
 }
 
 impl Writer {
@@ -108,6 +110,7 @@ impl Writer {
             next: AtomicU64::new(0),
             folds,
             relinked: Mutex::default(),
+            unlocking: Mutex::default(),
         })))
     }
 
@@ -132,6 +135,34 @@ impl Writer {
             return Err(WriteError::NoSpace { path });
         }
         Ok(())
+    }
+
+    /// Does what changes an entry of a directory; where that is ours but closed to us (0555, as Go keeps its modules),
+    /// it is opened for the moment.
+    fn unlocked<T>(&self, path: &RelPath, mut change: impl FnMut() -> Result<T, WriteError>) -> Result<T, WriteError> {
+        const WRITE_AND_SEARCH: u32 = 0o300;
+        let denied = match change() {
+            Err(error @ WriteError::Denied { .. }) => error,
+            other => return other,
+        };
+        let _alone = self.0.unlocking.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = match path.parent() {
+            None => self.0.dir.open_top(),
+            Some(above) => self.0.dir.open_at(above.as_bytes(), OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty()),
+        };
+        let Some((fd, mode)) =
+            opened.ok().and_then(|fd| Some((fstat(&fd).ok()?.st_mode & 0o7777, fd)).map(|(mode, fd)| (fd, mode)))
+        else {
+            return Err(denied);
+        };
+        if mode & WRITE_AND_SEARCH == WRITE_AND_SEARCH
+            || fchmod(&fd, Mode::from_bits_truncate(mode | WRITE_AND_SEARCH)).is_err()
+        {
+            return Err(denied);
+        }
+        let changed = change();
+        let _ = fchmod(&fd, Mode::from_bits_truncate(mode));
+        changed
     }
 
     fn temporary_name(&self) -> String {
@@ -221,6 +252,16 @@ impl Writer {
 
     /// Gives what has a temporary name in the staging directory the name `path`.
     fn rename_into_place(
+        &self,
+        temporary: &str,
+        parent: &Handle<'_>,
+        path: &RelPath,
+        expected: Expected,
+    ) -> Result<(), WriteError> {
+        self.unlocked(path, || self.rename_now(temporary, parent, path, expected))
+    }
+
+    fn rename_now(
         &self,
         temporary: &str,
         parent: &Handle<'_>,

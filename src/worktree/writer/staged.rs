@@ -39,6 +39,10 @@ impl Writer {
     /// # Errors
     /// As the file system says.
     pub fn begin(&self, path: &RelPath, size: u64) -> Result<Staged, WriteError> {
+        self.unlocked(path, || self.begin_now(path, size))
+    }
+
+    fn begin_now(&self, path: &RelPath, size: u64) -> Result<Staged, WriteError> {
         if size >= CHECKED_BYTES {
             self.check_space(size, 1)?;
         }

@@ -13,17 +13,19 @@ use nix::{
     unistd::{UnlinkatFlags, unlinkat},
 };
 
-use crate::worktree::{Directory, WorktreeError, directory::open_beneath};
+use crate::worktree::{
+    Directory, WorktreeError,
+    directory::{open_beneath, open_own},
+};
 
 /// Opens the directory `path`, made where missing: below `dir` through no link, elsewhere at least not being one.
 pub(super) fn open(dir: &Directory, path: &Path) -> Result<OwnedFd, WorktreeError> {
     let failed = |error: Errno| WorktreeError::io("open", &path.display(), error);
-    let fd = match path.strip_prefix(dir.path()) {
-        Ok(below) => make_below(dir.fd(), below.as_os_str().as_encoded_bytes(), 0o700).map_err(failed)?,
-        Err(_) => {
+    let fd = match dir.below(path) {
+        Some(below) => make_below(dir.fd(), below, 0o700).map_err(failed)?,
+        None => {
             std::fs::create_dir_all(path).map_err(|error| WorktreeError::io("create", &path.display(), error))?;
-            let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            nix::fcntl::open(path, flags, Mode::empty()).map_err(failed)?
+            open_own(path).map_err(failed)?
         }
     };
     let _ = fchmod(&fd, Mode::S_IRWXU);
