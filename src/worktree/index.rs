@@ -235,6 +235,11 @@ impl Index {
         self.groups.get(directory)
     }
 
+    /// Takes the directories of another index, which this one does not have.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.groups.append(&mut other.groups);
+    }
+
     /// Takes all rows of a directory at once.
     pub(super) fn put_group(&mut self, directory: &[u8], group: Group) {
         if !group.rows.is_empty() {

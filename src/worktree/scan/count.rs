@@ -25,6 +25,17 @@ pub(super) struct ToCount {
 }
 
 impl ToCount {
+    /// Adds what another thread passed by.
+    pub(super) fn take_in(&mut self, mut other: Self) {
+        self.directories.append(&mut other.directories);
+        for (key, (hit, rule)) in other.rules {
+            let known =
+                self.rules.entry(key).or_insert_with(|| (hit, IgnoredRule { files: 0, bytes: 0, ..rule.clone() }));
+            known.1.files += rule.files;
+            known.1.bytes += rule.bytes;
+        }
+    }
+
     /// An ignored entry; a directory is counted later, unless the walk goes on into it.
     pub(super) fn add(&mut self, by: &Hit, path: &RelPath, stat: &Stat, walked: bool) {
         let (_, rule) = self.rules.entry(by.key()).or_insert_with(|| {
@@ -57,7 +68,8 @@ pub(super) fn count(
 ) -> Result<(), WorktreeError> {
     let mut left = options.count_ignored;
     let mut stack = std::mem::take(&mut to_count.directories);
-    stack.reverse();
+    // Whoever walked where: the same ones are counted each time.
+    stack.sort_unstable_by(|one, other| other.0.cmp(&one.0));
     while let Some((path, key)) = stack.pop() {
         options.check()?;
         let Some((_, rule)) = to_count.rules.get_mut(&key) else { continue };

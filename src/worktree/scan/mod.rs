@@ -5,6 +5,7 @@
 
 mod count;
 mod hashing;
+mod queue;
 mod touch;
 mod walk;
 
@@ -35,7 +36,7 @@ pub struct ScanOptions {
     pub cancelled: Arc<AtomicBool>,
     /// How many entries inside ignored directories to look at, to say how much is not stored; 0 where time is short.
     pub count_ignored: u64,
-    /// Threads that hash; at least one.
+    /// Threads that walk and hash; at least one.
     pub threads: usize,
     /// Processes that map nothing of the workspace though nobody may look into them: stopover's own (the supervisor).
     pub own_processes: Vec<i32>,
@@ -106,6 +107,20 @@ pub struct Scan {
     pub hashed_files: u64,
     /// Their bytes.
     pub hashed_bytes: u64,
+}
+
+impl Scan {
+    /// Adds what another thread of the walk found.
+    fn take_in(&mut self, mut other: Self) {
+        self.index.append(other.index);
+        self.unreadable.append(&mut other.unreadable);
+        self.changing.append(&mut other.changing);
+        self.special.append(&mut other.special);
+        self.mounts.append(&mut other.mounts);
+        self.refused.append(&mut other.refused);
+        self.warnings.append(&mut other.warnings);
+        self.dropped_bits += other.dropped_bits;
+    }
 }
 
 /// Scans `dir` through the rules, reading only what `index` does not prove unchanged.

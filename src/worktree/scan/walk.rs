@@ -5,7 +5,10 @@ use std::{
     fs,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::MetadataExt,
+        },
     },
 };
 
@@ -16,7 +19,7 @@ use nix::{
     sys::stat::{Mode, fstatat},
 };
 
-use super::{Directory, Index, Scan, ScanOptions, Stat, WorktreeError, count::ToCount, row_of};
+use super::{Directory, Index, Scan, ScanOptions, Stat, WorktreeError, count::ToCount, queue::Queue, row_of};
 use crate::{
     rows::{Hash, Kind, RelPath, Row},
     worktree::{
@@ -53,39 +56,68 @@ struct Pending {
     decision: Decision,
 }
 
-struct Walk<'a> {
+/// What all threads of a walk share.
+struct Ground<'a> {
     dir: &'a Directory,
     index: &'a Index,
     options: &'a ScanOptions,
-    found: Found,
-    pending: Vec<Pending>,
     mounts: HashSet<Vec<u8>>,
     state_dir: Option<(u64, u64)>,
 }
 
+/// One thread of a walk.
+struct Walk<'a> {
+    ground: &'a Ground<'a>,
+    found: Found,
+    pending: Vec<Pending>,
+}
+
 /// Walks the whole directory.
 pub(super) fn walk(dir: &Directory, index: &Index, options: &ScanOptions) -> Result<Found, WorktreeError> {
-    let state_dir = fs::symlink_metadata(&options.state_dir).ok().map(|meta| {
-        use std::os::unix::fs::MetadataExt;
-        (meta.dev(), meta.ino())
-    });
-    let mounts = mounts_below(dir);
-    let mut walk = Walk { dir, index, options, found: Found::default(), pending: Vec::new(), mounts, state_dir };
-    let top = dir.open_top().map_err(|error| WorktreeError::io("list", &dir.path().display(), error))?;
-    let listed = walk.directory(None, top, None);
-    if let Some(error) = listed? {
+    let state_dir = fs::symlink_metadata(&options.state_dir).ok().map(|meta| (meta.dev(), meta.ino()));
+    let ground = Ground { dir, index, options, mounts: mounts_below(dir), state_dir };
+    let new_walk = || Walk { ground: &ground, found: Found::default(), pending: Vec::new() };
+    let mut top = new_walk();
+    let fd = dir.open_top().map_err(|error| WorktreeError::io("list", &dir.path().display(), error))?;
+    if let Some(error) = top.directory(None, fd, None)? {
         return Err(WorktreeError::io("list", &dir.path().display(), error));
     }
-    while let Some(next) = walk.pending.pop() {
-        walk.enter(&next)?;
+    let queue = Queue::new(std::mem::take(&mut top.pending));
+    let work = |mut walk: Walk<'_>| {
+        while let Some(next) = queue.take() {
+            walk.enter(&next.work)?;
+            queue.add(&mut walk.pending);
+        }
+        Ok(walk.found)
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..options.threads)
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, || work(new_walk())).ok())
+            .collect();
+        let mut found = work(top)?;
+        for other in others {
+            found.take_in(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(found)
+    })
+}
+
+impl Found {
+    /// Adds what another thread found.
+    fn take_in(&mut self, mut other: Self) {
+        self.jobs.append(&mut other.jobs);
+        self.proven.append(&mut other.proven);
+        self.leading.append(&mut other.leading);
+        self.linked.append(&mut other.linked);
+        self.to_count.take_in(other.to_count);
+        self.scan.take_in(other.scan);
     }
-    Ok(walk.found)
 }
 
 impl Walk<'_> {
     fn enter(&mut self, next: &Pending) -> Result<(), WorktreeError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
-        match self.dir.open_at(next.path.as_bytes(), flags, Mode::empty()) {
+        match self.ground.dir.open_at(next.path.as_bytes(), flags, Mode::empty()) {
             Ok(fd) => {
                 if let Some(error) = self.directory(Some(&next.path), fd, Some(next))? {
                     self.unreadable(next.path.clone(), error);
@@ -111,7 +143,7 @@ impl Walk<'_> {
         fd: OwnedFd,
         pending: Option<&Pending>,
     ) -> Result<Option<Errno>, WorktreeError> {
-        self.options.check()?;
+        self.ground.options.check()?;
         let mut listing = match Dir::from_fd(fd) {
             Ok(listing) => listing,
             Err(error) => return Ok(Some(error)),
@@ -140,13 +172,13 @@ impl Walk<'_> {
         }
         let (scope, mut complaints) = self.scope(&listing, &prefix, inputs, pending);
         self.found.scan.warnings.append(&mut complaints);
-        let group = self.index.group(path.map_or(b"", RelPath::as_bytes));
+        let group = self.ground.index.group(path.map_or(b"", RelPath::as_bytes));
         // The same rules as when the index was written: what it has is stored, without asking them.
         let known = group.filter(|group| group.rules.is_some() && group.rules == scope.digest());
         let mut kept = Group::new(scope.digest());
         for (number, name) in names.iter().enumerate() {
             if number % 64 == 63 {
-                self.options.check()?;
+                self.ground.options.check()?;
             }
             prefix.extend_from_slice(name);
             match RelPath::new(&prefix[..]) {
@@ -173,7 +205,7 @@ impl Walk<'_> {
         match pending {
             None => {
                 let inputs = read_inputs(listing.as_fd(), prefix, names, warnings);
-                Scope::outside(&self.options.rules).enter_top(&inputs)
+                Scope::outside(&self.ground.options.rules).enter_top(&inputs)
             }
             Some(Pending { path, above, decision }) => {
                 let inputs = if above.reads_ignore_files(decision) {
@@ -201,13 +233,13 @@ impl Walk<'_> {
             Err(error) => return self.unreadable(path, error),
         };
         let is_dir = stat.kind == Some(Kind::Dir);
-        if is_dir && self.state_dir == Some((stat.dev, stat.ino)) {
+        if is_dir && self.ground.state_dir == Some((stat.dev, stat.ino)) {
             return;
         }
         let is_known = stat.kind == Some(Kind::File) && known.is_some_and(|known| known.row(path.name()).is_some());
         let decision = if is_known { Decision::Stored(None) } else { scope.decide(path.as_bytes(), is_dir) };
         if let Decision::Ignored { by, leads, .. } = &decision {
-            let leads = *leads && !self.mounts.contains(path.as_bytes());
+            let leads = *leads && !self.ground.mounts.contains(path.as_bytes());
             self.found.to_count.add(by, &path, &stat, leads);
             if leads {
                 self.found.leading.push((path.clone(), row_of(&stat, Kind::Dir, Hash::of(b""))));
@@ -215,7 +247,7 @@ impl Walk<'_> {
             }
             return;
         }
-        if self.mounts.contains(path.as_bytes()) {
+        if self.ground.mounts.contains(path.as_bytes()) {
             self.found.scan.mounts.push(path);
             return;
         }

@@ -150,11 +150,8 @@ impl Writer {
             None => self.0.dir.open_top(),
             Some(above) => self.0.dir.open_at(above.as_bytes(), OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty()),
         };
-        let Some((fd, mode)) =
-            opened.ok().and_then(|fd| Some((fstat(&fd).ok()?.st_mode & 0o7777, fd)).map(|(mode, fd)| (fd, mode)))
-        else {
-            return Err(denied);
-        };
+        let Ok(fd) = opened else { return Err(denied) };
+        let Ok(mode) = fstat(&fd).map(|stat| stat.st_mode & 0o7777) else { return Err(denied) };
         if mode & WRITE_AND_SEARCH == WRITE_AND_SEARCH
             || fchmod(&fd, Mode::from_bits_truncate(mode | WRITE_AND_SEARCH)).is_err()
         {
