@@ -459,5 +459,6 @@ fn names_that_cannot_be_stored_are_refused_and_the_rest_goes_on() {
     assert!(
         names.contains(&"normal".into()) && names.contains(&"caf\u{e9}".into()) && names.contains(&"caf\\xe9".into())
     );
+    assert_eq!(scan.warnings, ["a/.stopover is not stored: that name is stopover's own at every level"]);
     assert!(names.contains(&"a".into()) && !names.iter().any(|name| name.contains(".stopover")));
 }

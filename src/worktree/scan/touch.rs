@@ -41,10 +41,8 @@ pub(super) fn touch(state_dir: &Path) -> Option<Touched> {
     let file =
         openat(open_own(state_dir).ok()?, "touched", flags, Mode::S_IRUSR | Mode::S_IWUSR).ok().map(File::from)?;
     // Somebody else's file with other names is not ours to overwrite.
-    if {
-        let stat = Stat::from(fstat(&file).ok()?);
-        stat.kind != Some(Kind::File) || stat.nlink != 1
-    } {
+    let stat = Stat::from(fstat(&file).ok()?);
+    if stat.kind != Some(Kind::File) || stat.nlink != 1 {
         return None;
     }
     let stores_are_seen = sys::fs::mapped_store_moves_mtime(&file).unwrap_or(false);

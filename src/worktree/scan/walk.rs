@@ -151,6 +151,7 @@ impl Walk<'_> {
         let mut names: Vec<Box<[u8]>> = Vec::new();
         let mut inputs = InputNames::default();
         let mut trouble = None;
+        let mut has_our_name = false;
         for entry in listing.iter() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -160,15 +161,23 @@ impl Walk<'_> {
                 }
             };
             let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b".." | b".stopover") {
-                inputs.see(name);
-                names.push(name.into());
+            match name {
+                b"." | b".." => {}
+                b".stopover" => has_our_name = true,
+                _ => {
+                    inputs.see(name);
+                    names.push(name.into());
+                }
             }
         }
         names.sort_unstable();
         let mut prefix = path.map_or(Vec::new(), |path| path.as_bytes().to_vec());
         if !prefix.is_empty() {
             prefix.push(b'/');
+        }
+        if has_our_name && let Some(path) = path {
+            let warning = format!("{path}/.stopover is not stored: that name is stopover's own at every level");
+            self.found.scan.warnings.push(warning);
         }
         let (scope, mut complaints) = self.scope(&listing, &prefix, inputs, pending);
         self.found.scan.warnings.append(&mut complaints);
