@@ -167,7 +167,7 @@ fn a_stream_never_goes_on_with_another_version() {
 }
 
 #[test]
-fn short_answers_are_fetched_again_and_flipped_bits_are_seen_where_a_checksum_is_offered() {
+fn short_answers_are_fetched_again() {
     let (front, store, outsider, _server) = behind_a_front();
     let bytes = pattern(20 * 1024 * 1024);
     let etag = ETag::new(outsider.put("users/alice/ws/k", bytes.clone()));
@@ -177,11 +177,143 @@ fn short_answers_are_fetched_again_and_flipped_bits_are_seen_where_a_checksum_is
     let fetched = wait(store.fetch("k", &etag, bytes.len() as u64, gathered.clone())).unwrap();
     assert!(matches!(fetched, Fetched::Done(_)));
     assert!(gathered.0.lock().unwrap()[..] == bytes);
-    front.heal();
-    // A listing that lies about the size.
-    front.on(any().op("GetObject"), Fault::Nothing);
+}
+
+#[test]
+fn a_listing_that_lies_about_a_size_is_found_out_at_once() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let etag = ETag::new(outsider.put("users/alice/ws/k", "more than five"));
     let error = wait(store.fetch("k", &etag, 5, Arc::new(Gathered::default()))).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::BrokenAnswer);
+    assert_eq!(front.seen().len(), 1);
+}
+
+#[test]
+fn a_flipped_bit_is_seen_where_a_checksum_is_offered() {
+    for server in Server::all_with(&["checksums"]) {
+        let outsider = server.bucket();
+        let front = Front::before(&server.endpoint);
+        let store = wait(Store::connect(&access(&front.endpoint), &outsider.bucket, PREFIX)).unwrap();
+        outsider.put_with_checksum("users/alice/ws/k", "hello", "NhCmhg==");
+        front.on(any().op("GetObject").once(), Fault::Flip(2));
+        let Got::Found(object) = wait(store.get("k", GetIf::Always)).unwrap() else { panic!("absent") };
+        assert_eq!(&object.bytes[..], b"hello", "on {}", server.name());
+        assert_eq!(front.seen().len(), 2, "on {}", server.name());
+        front.on(any().op("GetObject").once(), Fault::Flip(2));
+        let Opened::Found(mut reader) = wait(store.open("k", None, None)).unwrap() else { panic!("absent") };
+        let end = loop {
+            match wait(reader.next_chunk()) {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("a wrong byte came through on {}", server.name()),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(end.kind, StoreErrorKind::BrokenAnswer);
+    }
+}
+
+#[test]
+fn a_dry_run_sends_no_write() {
+    let (front, store, _outsider, _server) = behind_a_front();
+    let store = store.dry_run();
+    done(wait(store.put("a", text("1"), PutIf::Absent, None)).unwrap());
+    done(wait(store.put_file("b", Whole(text("1")), 1, PutIf::Absent, None)).unwrap());
+    assert!(matches!(wait(store.delete("a", None)).unwrap(), Deleted::Done));
+    wait(store.probe()).unwrap();
+    assert_eq!(front.seen(), []);
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_corrected_once_and_then_named() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/a", "1");
+    front.on(any().once(), Fault::Refuse { status: 403, code: "RequestTimeTooSkewed" });
+    assert!(matches!(wait(store.get("a", GetIf::Always)).unwrap(), Got::Found(_)));
+    front.on(any(), Fault::Refuse { status: 403, code: "RequestTimeTooSkewed" });
+    assert_eq!(wait(store.get("a", GetIf::Always)).unwrap_err().kind, StoreErrorKind::ClockSkew);
+}
+
+#[test]
+fn a_name_that_is_too_long_is_refused_by_name() {
+    for server in Server::all_with(&["name-limit"]) {
+        let bucket = server.bucket().bucket;
+        let store = wait(Store::connect(&server.access(), &bucket, PREFIX)).unwrap();
+        let long = vec!["n".repeat(200); 6].join("/");
+        let error = wait(store.put(&long, text("1"), PutIf::Absent, None)).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::NameRefused, "{error} on {}", server.name());
+    }
+}
+
+#[test]
+fn an_upload_in_parts_survives_a_busy_server() {
+    let (front, store, outsider, _server) = behind_a_front();
+    let bytes = pattern(40 * 1024 * 1024);
+    front.on(any().op("UploadPart").after(1).times(2), Fault::SLOW_DOWN);
+    front.on(any().op("UploadPart").after(2).times(1), Fault::DropReply);
+    let size = bytes.len() as u64;
+    done(wait(store.put_file("k", Whole(bytes.clone().into()), size, PutIf::Absent, None)).unwrap());
+    assert!(outsider.get("users/alice/ws/k").unwrap().bytes == bytes);
+}
+
+/// This test program again, for one test that needs another environment.
+fn in_another_environment(test: &str, settings: &[(&str, &str)]) {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env_clear()
+        .envs(settings.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn without_credentials_each_place_is_named_with_its_reason() {
+    in_another_environment(
+        "inner_without_credentials",
+        &[("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent"), ("AWS_PROFILE", "staging")],
+    );
+}
+
+#[test]
+#[ignore = "run by without_credentials_each_place_is_named_with_its_reason"]
+fn inner_without_credentials() {
+    let mut access = access("http://127.0.0.1:9");
+    access.credentials = None;
+    let store = wait(Store::connect(&access, "bucket", PREFIX)).unwrap();
+    let error = wait(store.get("k", GetIf::Always)).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Credentials);
+    let text = error.to_string();
+    for place in ["environment (", "profile \"staging\" (", "web identity (", "ECS (", "IMDS ("] {
+        assert!(text.contains(place), "{text}");
+    }
+    assert!(text.starts_with("no AWS credentials: tried environment ("), "{text}");
+}
+
+#[test]
+fn credentials_come_from_the_environment_where_none_are_given() {
+    let server = Server::here();
+    let outsider = server.bucket();
+    outsider.put("users/alice/ws/a", "1");
+    in_another_environment(
+        "inner_credentials_from_the_environment",
+        &[
+            ("AWS_ACCESS_KEY_ID", support::servers::ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", support::servers::SECRET_KEY),
+            ("TEST_ENDPOINT", &server.endpoint),
+            ("TEST_BUCKET", &outsider.bucket),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "run by credentials_come_from_the_environment_where_none_are_given"]
+fn inner_credentials_from_the_environment() {
+    let mut access = access(&std::env::var("TEST_ENDPOINT").unwrap());
+    access.credentials = None;
+    let store = wait(Store::connect(&access, &std::env::var("TEST_BUCKET").unwrap(), PREFIX)).unwrap();
+    assert!(matches!(wait(store.get("a", GetIf::Always)).unwrap(), Got::Found(_)));
 }
 
 #[test]

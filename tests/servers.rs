@@ -307,6 +307,15 @@ fn measure(server: &Server) -> Vec<(&'static str, bool)> {
         let stranger = wait(Store::connect(&access, &outsider.bucket, PREFIX)).unwrap();
         matches!(wait(stranger.get("plain", GetIf::Always)), Err(error) if error.kind == StoreErrorKind::Credentials)
     };
+    let checksums = {
+        outsider.put_with_checksum(&below("sum"), "hello", "NhCmhg==");
+        let get = outsider.client.get_object().bucket(&outsider.bucket).key(below("sum"));
+        wait(get.checksum_mode("ENABLED".into()).send()).unwrap().checksum_crc32.is_some()
+    };
+    let name_limit = {
+        let put = outsider.try_put(&below(&vec!["n".repeat(200); 6].join("/")), "x");
+        put.is_err_and(|error| error.contains("KeyTooLong"))
+    };
     let row = |name| {
         let has = match name {
             "conditional-put" => able.conditional_puts(),
@@ -321,6 +330,8 @@ fn measure(server: &Server) -> Vec<(&'static str, bool)> {
             "folder-markers" => round_trip(&[&folder]),
             "file-and-folder" => round_trip(&[&below("fd"), &below("fd/x")]),
             "dot-keys" => round_trip(&[&below("a//b"), &below("x/../y"), &below("./z")]),
+            "name-limit" => name_limit,
+            "checksums" => checksums,
             "rights" => rights,
             other => panic!("nobody measures {other}"),
         };

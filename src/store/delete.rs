@@ -10,6 +10,9 @@ impl Store {
     /// # Errors
     /// What is neither done, refused, absent nor denied.
     pub async fn delete(&self, key: &str, version: Option<&ETag>) -> Result<Deleted, StoreError> {
+        if self.dry {
+            return Ok(Deleted::Done);
+        }
         let Some(version) = version else {
             return self.delete_once(key, None).await;
         };

@@ -65,6 +65,12 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// Nobody knows whether the request was carried out.
+    pub(super) fn is_doubtful(&self) -> bool {
+        use StoreErrorKind::{BrokenAnswer, Server, Throttled, TimedOut, Unreachable};
+        matches!(self.kind, BrokenAnswer | Server | Throttled | TimedOut | Unreachable)
+    }
+
     /// An error with its sentence.
     pub(super) fn new(kind: StoreErrorKind, op: &'static str, text: impl Into<String>) -> Self {
         Self { kind, op, key: None, code: None, text: text.into() }

@@ -64,10 +64,13 @@ impl Gate {
         }
     }
 
-    /// The server asked for less, or does not keep up: half as many.
+    /// The server asked for less, or does not keep up: half as many. While more are inside than may be, the failures
+    /// still come from the width before.
     pub(super) fn shrink(&self) {
         self.with(|state| {
-            state.width = (state.width / 2).max(1);
+            if state.inside <= state.width {
+                state.width = (state.width / 2).max(1);
+            }
             state.good = 0;
         });
     }
@@ -135,11 +138,25 @@ mod tests {
         }
         assert!(is_open(&gate).await.is_some());
         gate.shrink();
-        gate.shrink();
-        gate.shrink();
         drop(inside);
+        gate.shrink();
         let _one = gate.enter().await;
         assert!(is_open(&gate).await.is_none(), "one is the least");
+    }
+
+    #[tokio::test]
+    async fn one_wave_of_failures_halves_it_once() {
+        let gate = Gate::new(8);
+        let inside = [gate.enter().await, gate.enter().await, gate.enter().await, gate.enter().await];
+        let more = [gate.enter().await, gate.enter().await, gate.enter().await, gate.enter().await];
+        (0..8).for_each(|_| gate.shrink());
+        assert!(is_open(&gate).await.is_none());
+        drop(more);
+        assert!(is_open(&gate).await.is_none());
+        drop(inside);
+        let four = [gate.enter().await, gate.enter().await, gate.enter().await, gate.enter().await];
+        assert!(is_open(&gate).await.is_none());
+        drop(four);
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ pub use self::{
     list::Lister,
     read::{MAX_WHOLE, Opened, Reader},
     words::{Counters, Deleted, Fetched, GetIf, Got, Listed, Meta, Object, Put, PutIf, Sink, Source, Span},
-    write::plain_etag,
+    write::{PlainEtag, plain_etag},
 };
 use self::{client::Recipe, send::Line, wire::Wire};
 use crate::config::Access;
@@ -44,6 +44,8 @@ pub struct Store {
     /// Empty, or ends in a slash.
     prefix: Arc<str>,
     abilities: Option<Abilities>,
+    /// Writes are not sent.
+    dry: bool,
 }
 
 impl Store {
@@ -57,7 +59,7 @@ impl Store {
         let recipe = Recipe::new(access, Arc::clone(&wire)).await?;
         let widths = access.concurrency.unwrap_or_else(width::from_this_machine);
         let line = Arc::new(Line::new(bucket, recipe, wire, widths));
-        let store = Self { line, prefix: slashed(prefix).into(), abilities: None };
+        let store = Self { line, prefix: slashed(prefix).into(), abilities: None, dry: false };
         let abilities = store.known_abilities();
         Ok(Self { abilities, ..store })
     }
@@ -72,6 +74,12 @@ impl Store {
     #[must_use]
     pub fn with_abilities(self, abilities: Abilities) -> Self {
         Self { abilities: Some(abilities), ..self }
+    }
+
+    /// This store, for a run that only shows what it would do: reads are sent, writes and deletes are not and "succeed".
+    #[must_use]
+    pub fn dry_run(self) -> Self {
+        Self { dry: true, ..self }
     }
 
     /// What the server honours, where it is known.

@@ -72,6 +72,9 @@ impl Store {
             reading.seal().await?;
             return self.put(key, bytes, condition, content_type).await;
         }
+        if self.dry {
+            return Ok(Put::Done(ETag::new("\"dry-run\"")));
+        }
         let way = self.way(condition, self.abilities.map(|able| (able.complete_create, able.complete_replace)));
         if let Some(no) = self.look_before(key, condition, way).await? {
             return Ok(no);

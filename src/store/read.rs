@@ -183,7 +183,8 @@ impl Store {
                     return Ok(None);
                 }
                 if length != end - start || meta.size != size {
-                    return Err(Trouble::broken(format!("{length} bytes came where {} were listed", end - start)));
+                    let why = format!("the object has {} bytes where {size} were listed", meta.size);
+                    return Err(Trouble::new(Cause::Wrong(why)));
                 }
                 pour(output.body, start, end, sink).await?;
                 Ok(Some(meta))
@@ -193,7 +194,8 @@ impl Store {
             Ok(Some(meta)) => Ok(Fetched::Done(meta)),
             Ok(None) => Ok(Fetched::Moved),
             Err(trouble) => match (&trouble.cause, trouble.status()) {
-                (_, Some(412)) => Ok(Fetched::Moved),
+                // 416: it has become too short for the range.
+                (_, Some(412 | 416)) => Ok(Fetched::Moved),
                 (_, Some(404)) if is_absent(&trouble) => Ok(Fetched::Absent),
                 (Cause::Local(_), _) => {
                     let mut error = self.error(ask, &trouble);

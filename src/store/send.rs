@@ -172,7 +172,6 @@ impl Store {
             let current = line.current();
             let attempted = attempt(current.client.clone());
             let result = if ask.streams { attempted.await } else { in_time(self.patience(ask.bytes), attempted).await };
-            drop(pass);
             let mut trouble = match result {
                 Ok(done) => {
                     gate.good();
@@ -180,6 +179,10 @@ impl Store {
                 }
                 Err(trouble) => trouble,
             };
+            if trouble.is_passing() {
+                gate.shrink();
+            }
+            drop(pass);
             trouble.maybe_done = maybe_done;
             if ask.repeat == Repeat::OnlyIfNotDone {
                 if !trouble.is_surely_not_done() {
@@ -195,9 +198,6 @@ impl Store {
             attempts += 1;
             if !trouble.is_passing() || !self.goes_on(attempts) {
                 return Err(trouble);
-            }
-            if trouble.is_busy() || trouble.cause == Cause::TimedOut {
-                gate.shrink();
             }
             let wait = wait(attempts, &trouble);
             tracing::debug!("{} again in {} ms: {:?}", ask.op, wait.as_millis(), trouble.cause);

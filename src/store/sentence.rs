@@ -47,7 +47,7 @@ impl Store {
                 (Kind::Unreachable, self.not_connected(&NoConnection::TimedOut))
             }
             Cause::TimedOut => (Kind::TimedOut, self.lost(ask, "no answer in time")),
-            Cause::Broken(why) => {
+            Cause::Broken(why) | Cause::Wrong(why) => {
                 (Kind::BrokenAnswer, format!("the answer to {} is broken: {}", self.what(ask), one_line(why)))
             }
             Cause::NoCredentials(tried) => (Kind::Credentials, format!("no AWS credentials: {tried}")),

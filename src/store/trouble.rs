@@ -29,6 +29,8 @@ pub(super) enum Cause {
     TimedOut,
     /// An answer that cannot be read, breaks off, or fails its checksum.
     Broken(String),
+    /// An answer that contradicts an earlier one; asking again would not help.
+    Wrong(String),
     /// No credentials, each place with its reason.
     NoCredentials(String),
     /// The request cannot even be made.
@@ -97,7 +99,7 @@ impl Trouble {
             }
             Cause::NoConnection(NoConnection::Tls(_)) => false,
             Cause::NoConnection(_) | Cause::Lost(_) | Cause::TimedOut | Cause::Broken(_) => true,
-            Cause::NoCredentials(_) | Cause::NoRequest(_) | Cause::Local(_) => false,
+            Cause::Wrong(_) | Cause::NoCredentials(_) | Cause::NoRequest(_) | Cause::Local(_) => false,
         }
     }
 

@@ -56,6 +56,12 @@ impl Outsider {
         wait(put.send()).map(|done| done.e_tag.unwrap()).map_err(|error| format!("{error:?}"))
     }
 
+    /// Puts an object with a CRC-32 (its big-endian bytes in base64), which the server may offer to readers.
+    pub fn put_with_checksum(&self, key: &str, bytes: impl Into<Vec<u8>>, crc32: &str) {
+        let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(bytes.into()));
+        wait(put.checksum_crc32(crc32).send()).unwrap();
+    }
+
     pub fn get(&self, key: &str) -> Option<Seen> {
         let get = self.client.get_object().bucket(&self.bucket).key(key);
         wait(async {

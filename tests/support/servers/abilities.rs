@@ -3,7 +3,7 @@
 use super::Kind;
 
 /// An ability, what it means, and whether s3s-fs, moto and MinIO have it.
-pub const TABLE: [(&str, &str, [bool; 3]); 13] = [
+pub const TABLE: [(&str, &str, [bool; 3]); 15] = [
     ("conditional-put", "PUT honours If-Match and If-None-Match", [true, true, true]),
     ("atomic-create", "of 16 conditional PUTs at once exactly one wins", [false, true, true]),
     ("conditional-complete", "CompleteMultipartUpload honours both conditions", [true, false, true]),
@@ -17,6 +17,8 @@ pub const TABLE: [(&str, &str, [bool; 3]); 13] = [
     // MinIO takes both and gives both, but its listings have no `fd/x` while there is a `fd`.
     ("file-and-folder", "`fd` beside `fd/x`, both listed", [false, true, false]),
     ("dot-keys", "keys with empty, `.` and `..` segments stay as they are", [false, true, false]),
+    ("name-limit", "a key above 1,024 bytes is refused as such", [true, false, true]),
+    ("checksums", "a checksum that came with an object is offered to its readers", [true, false, true]),
     ("rights", "a wrong secret key is refused", [true, false, true]),
 ];
 
