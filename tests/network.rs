@@ -317,6 +317,56 @@ fn inner_credentials_from_the_environment() {
 }
 
 #[test]
+fn a_server_with_a_private_authority_is_trusted_by_name_and_refused_without() {
+    let Some(minio) = support::servers::installed("bin/minio") else {
+        return println!("skipped: minio absent, get it with tests/support/get-servers.sh minio");
+    };
+    let folder = tempfile::TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let made = std::process::Command::new("openssl")
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=minio".split(' '))
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &at("private.key"), "-out", &at("public.crt")])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        return println!("skipped: openssl absent, get it with apt-get install openssl");
+    }
+    let server = support::servers::child::minio_with_tls(&minio, folder.path());
+    let endpoint = ("TEST_ENDPOINT", server.endpoint());
+    let trusting = [("SSL_CERT_FILE", at("public.crt")), endpoint.clone()];
+    let mistrusting =
+        [("SSL_CERT_FILE", "/nonexistent".to_owned()), ("SSL_CERT_DIR", "/nonexistent".to_owned()), endpoint];
+    let words = |settings: &[(&'static str, String)], test: &str| {
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        in_another_environment(test, &settings);
+    };
+    words(&trusting, "inner_a_private_authority_is_trusted");
+    words(&mistrusting, "inner_the_embedded_authorities_do_not_vouch");
+}
+
+#[test]
+#[ignore = "run by a_server_with_a_private_authority_is_trusted_by_name_and_refused_without"]
+fn inner_a_private_authority_is_trusted() {
+    let endpoint = std::env::var("TEST_ENDPOINT").unwrap();
+    let store = wait(Store::connect(&access(&endpoint), "no-such-bucket", PREFIX)).unwrap();
+    // The server is there, and speaks.
+    let error = wait(store.list_live().all()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NoBucket, "{error}");
+}
+
+#[test]
+#[ignore = "run by a_server_with_a_private_authority_is_trusted_by_name_and_refused_without"]
+fn inner_the_embedded_authorities_do_not_vouch() {
+    let endpoint = std::env::var("TEST_ENDPOINT").unwrap();
+    let store = wait(Store::connect(&access(&endpoint), "no-such-bucket", PREFIX)).unwrap();
+    let error = wait(store.list_live().all()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unreachable);
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    assert!(error.to_string().contains("SSL_CERT_FILE"), "{error}");
+    assert_eq!(store.counters().requests, 1, "trying again would not help");
+}
+
+#[test]
 fn an_upload_that_fails_is_aborted() {
     let (front, store, outsider, _server) = behind_a_front();
     let bytes = pattern(20 * 1024 * 1024);

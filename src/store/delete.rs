@@ -43,8 +43,9 @@ impl Store {
         match result {
             Ok(()) => Ok(Deleted::Done),
             Err(trouble) => match (trouble.status(), trouble.code()) {
-                (Some(412), _) => Ok(Deleted::Refused),
-                (Some(409), None | Some("ConditionalRequestConflict" | "OperationAborted")) => Ok(Deleted::Refused),
+                (Some(412), _) | (Some(409), None | Some("ConditionalRequestConflict" | "OperationAborted")) => {
+                    Ok(Deleted::Refused)
+                }
                 (Some(404), None | Some("NoSuchKey" | "NotFound")) => Ok(Deleted::Absent),
                 _ => match self.error(ask, &trouble) {
                     error if error.kind == StoreErrorKind::Denied => Ok(Deleted::Denied(error)),

@@ -43,7 +43,7 @@ struct Wanted<'a> {
 #[derive(Debug)]
 pub enum Opened {
     /// The object, its bytes on the way.
-    Found(Reader),
+    Found(Box<Reader>),
     /// There is none.
     Absent,
     /// It is not the version asked for.
@@ -287,8 +287,8 @@ impl Store {
         })
     }
 
-    fn reader(&self, key: &str, meta: Meta, body: ByteStream, (position, end): (u64, u64)) -> Reader {
-        Reader { store: self.clone(), key: key.to_owned(), meta, body, position, end, resumes: 0 }
+    fn reader(&self, key: &str, meta: Meta, body: ByteStream, (position, end): (u64, u64)) -> Box<Reader> {
+        Box::new(Reader { store: self.clone(), key: key.to_owned(), meta, body, position, end, resumes: 0 })
     }
 
     fn too_large(&self, ask: Ask<'_>, size: u64) -> StoreError {

@@ -97,8 +97,9 @@ impl Trouble {
                 matches!(answer.status, 408 | 429 | 500 | 502 | 503 | 504)
                     || code.is_some_and(|code| BUSY.contains(&code) || BROKEN_UPLOAD.contains(&code))
             }
-            Cause::NoConnection(NoConnection::Tls(_)) => false,
-            Cause::NoConnection(_) | Cause::Lost(_) | Cause::TimedOut | Cause::Broken(_) => true,
+            // Who is not trusted now will not be in a second.
+            Cause::NoConnection(why) => !matches!(why, NoConnection::Tls(_)),
+            Cause::Lost(_) | Cause::TimedOut | Cause::Broken(_) => true,
             Cause::Wrong(_) | Cause::NoCredentials(_) | Cause::NoRequest(_) | Cause::Local(_) => false,
         }
     }

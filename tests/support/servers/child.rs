@@ -22,22 +22,35 @@ pub struct Child {
 }
 
 pub fn minio(program: &Path) -> Child {
-    Child::start("/minio/health/ready", |address, root| {
-        let mut words = vec![program.display().to_string(), "server".into(), "--address".into(), address.to_string()];
-        words.push(root.join("data").display().to_string());
-        let settings = [
-            ("MINIO_ROOT_USER", ACCESS_KEY),
-            ("MINIO_ROOT_PASSWORD", SECRET_KEY),
-            ("MINIO_BROWSER", "off"),
-            ("MINIO_UPDATE", "off"),
-            ("MINIO_API_REQUESTS_MAX", "1000"),
-        ];
-        (words, settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
-    })
+    Child::start(Some("/minio/health/ready"), |address, root| minio_words(program, address, root))
+}
+
+/// MinIO over TLS, with `public.crt` and `private.key` of the folder `certificates`.
+pub fn minio_with_tls(program: &Path, certificates: &Path) -> Child {
+    let mut child = Child::start(None, |address, root| {
+        let (mut words, settings) = minio_words(program, address, root);
+        words.extend(["--certs-dir".to_owned(), certificates.display().to_string()]);
+        (words, settings)
+    });
+    child.endpoint = child.endpoint.replace("http://", "https://");
+    child
+}
+
+fn minio_words(program: &Path, address: &str, root: &Path) -> Words {
+    let mut words = vec![program.display().to_string(), "server".into(), "--address".into(), address.to_string()];
+    words.push(root.join("data").display().to_string());
+    let settings = [
+        ("MINIO_ROOT_USER", ACCESS_KEY),
+        ("MINIO_ROOT_PASSWORD", SECRET_KEY),
+        ("MINIO_BROWSER", "off"),
+        ("MINIO_UPDATE", "off"),
+        ("MINIO_API_REQUESTS_MAX", "1000"),
+    ];
+    (words, settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
 }
 
 pub fn moto(program: &Path) -> Child {
-    Child::start("/moto-api/", |address, _| {
+    Child::start(Some("/moto-api/"), |address, _| {
         let (host, port) = address.rsplit_once(':').unwrap();
         let words = [program.to_str().unwrap(), "-H", host, "-p", port];
         (words.map(str::to_owned).to_vec(), Vec::new())
@@ -47,9 +60,9 @@ pub fn moto(program: &Path) -> Child {
 type Words = (Vec<String>, Vec<(String, String)>);
 
 impl Child {
-    /// Starts a server on a free port and waits until `ready` answers with 200. Another process may take the port in
+    /// Starts a server on a free port and waits until `ready` answers with 200, or it listens at all. Another process may take the port in
     /// between: then it is tried with another one.
-    fn start(ready: &str, words: impl Fn(&str, &Path) -> Words) -> Self {
+    fn start(ready: Option<&str>, words: impl Fn(&str, &Path) -> Words) -> Self {
         for _ in 0..5 {
             let root = TempDir::new().unwrap();
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -92,10 +105,14 @@ fn stop(keeper: &mut std::process::Child) {
     drop(keeper.wait());
 }
 
-fn is_ready(address: &str, path: &str, keeper: &mut std::process::Child) -> bool {
+fn is_ready(address: &str, path: Option<&str>, keeper: &mut std::process::Child) -> bool {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline && keeper.try_wait().unwrap().is_none() {
-        if answers(address, path).unwrap_or(false) {
+        let is_there = match path {
+            Some(path) => answers(address, path),
+            None => TcpStream::connect(address).map(|_| true),
+        };
+        if is_there.unwrap_or(false) {
             return true;
         }
         std::thread::sleep(Duration::from_millis(20));

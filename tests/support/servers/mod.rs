@@ -6,7 +6,7 @@
 //! `STOPOVER_TEST_REQUIRE` names it.
 
 pub mod abilities;
-mod child;
+pub mod child;
 mod in_process;
 
 use std::{
