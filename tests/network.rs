@@ -17,7 +17,7 @@ use stopover::{
 use support::{
     front::{Class, Fault, Front, any},
     outsider::Outsider,
-    servers::{Kind, Server, access},
+    servers::{Server, access},
     wait,
 };
 
