@@ -128,6 +128,34 @@ pub struct Restored {
 pub const LONGEST_LIST: usize = 1000;
 
 impl Receipt {
+    /// Of a commit that came to nothing.
+    #[must_use]
+    pub fn failed(error: impl ToString) -> Self {
+        Self {
+            snapshot: None,
+            durable: false,
+            partial: false,
+            quiet: false,
+            files_changed: 0,
+            files_deleted: 0,
+            bytes_sent: 0,
+            requests: 0,
+            seconds: 0.0,
+            live_tree: LiveTreeState::Behind,
+            not_stored: Vec::new(),
+            not_deleted: Vec::new(),
+            conflicts: Vec::new(),
+            omitted: 0,
+            error: Some(error.to_string()),
+        }
+    }
+
+    /// Whether all that was scanned is safe.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.durable && !self.partial && self.not_stored.is_empty() && self.error.is_none()
+    }
+
     /// The same with lists of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
