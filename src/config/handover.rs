@@ -21,6 +21,7 @@ impl Handover {
             words.extend(fd.map(|fd| format!("{name}={fd}")));
         }
         words.extend(self.directory.map(|(device, inode)| format!("directory={device}:{inode}")));
+        words.extend(self.user.map(|(user, group)| format!("user={user}:{group}")));
         words.extend(self.pulled.as_ref().map(|id| format!("pulled={id}")));
         words.extend(self.ready.then(|| "ready".to_owned()));
         words.extend(self.app_alive.then(|| "app-alive".to_owned()));
@@ -47,6 +48,10 @@ impl Handover {
                     handover.directory =
                         Some((device.parse().map_err(|_| wrong())?, inode.parse().map_err(|_| wrong())?));
                 }
+                "user" => {
+                    let (user, group) = value.split_once(':').ok_or_else(wrong)?;
+                    handover.user = Some((user.parse().map_err(|_| wrong())?, group.parse().map_err(|_| wrong())?));
+                }
                 "pulled" if !value.is_empty() => handover.pulled = Some(value.to_owned()),
                 "ready" if value.is_empty() => handover.ready = true,
                 "app-alive" if value.is_empty() => handover.app_alive = true,
@@ -70,10 +75,11 @@ mod tests {
             pulled in proptest::option::of("[0-9]{10}-[0-9a-f]{12}"),
             ready: bool,
             app_alive: bool,
+            user in proptest::option::of(any::<(u32, u32)>()),
         ) {
             let [status, receipt, credentials, control] = fds;
             let handover =
-                Handover { status, receipt, credentials, control, ready, pulled, directory, app_alive };
+                Handover { status, receipt, credentials, control, ready, pulled, directory, app_alive, user };
             prop_assert_eq!(Handover::from_words(&handover.to_words()), Ok(handover));
         }
     }

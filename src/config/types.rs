@@ -336,4 +336,6 @@ pub struct Handover {
     pub directory: Option<(u64, u64)>,
     /// Whether a process of the app lives when the child starts.
     pub app_alive: bool,
+    /// User and group of the app, where PID 1 gives privileges up for it.
+    pub user: Option<(u32, u32)>,
 }

@@ -6,10 +6,7 @@ use std::{
 };
 
 use super::user::User;
-
-/// The keys themselves. They reach a sync child through a pipe, after it has closed its memory to others.
-const KEYS: [&str; 5] =
-    ["S3_ACCESS_KEY", "S3_SECRET_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+use crate::config::{Config, SECRET_VARIABLES};
 
 /// What leads to keys: ECS, EKS and web identity. A sync child needs it, install and app may be denied it.
 const WAYS: [&str; 7] = [
@@ -44,7 +41,7 @@ impl Environment {
     ) -> Vec<CString> {
         let mut all = self.all.clone();
         if hide {
-            all.retain(|(name, _)| !is_in(&KEYS, name) && !is_in(&WAYS, name));
+            all.retain(|(name, _)| !is_in(&SECRET_VARIABLES, name) && !is_in(&WAYS, name));
         }
         if let Some(user) = user {
             set(&mut all, "HOME", user.home.clone());
@@ -64,20 +61,13 @@ impl Environment {
 
     /// For a sync child: without keys.
     pub(super) fn for_a_sync_child(&self) -> Vec<CString> {
-        let all: Vec<_> = self.all.iter().filter(|(name, _)| !is_in(&KEYS, name)).cloned().collect();
+        let all: Vec<_> = self.all.iter().filter(|(name, _)| !is_in(&SECRET_VARIABLES, name)).cloned().collect();
         strings(&all)
     }
 
-    /// The keys, as `NAME=VALUE NUL`; empty where there are none.
-    pub(super) fn keys(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (name, value) in self.all.iter().filter(|(name, _)| is_in(&KEYS, name)) {
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.push(b'=');
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.push(0);
-        }
-        bytes
+    /// The keys, as `NAME=VALUE NUL`, those that came by flags too; empty where there are none.
+    pub(super) fn keys(&self, config: &Config) -> Vec<u8> {
+        config.credentials_for_children(&self.all)
     }
 }
 
@@ -150,7 +140,6 @@ mod tests {
         assert_eq!(texts(&all.for_a_sync_child()), ["A=1", "AWS_ROLE_ARN=r"]);
         assert_eq!(texts(&all.for_the_app(true, None, &[])), ["A=1"]);
         assert_eq!(all.for_the_app(false, None, &[]).len(), 4);
-        assert_eq!(all.keys(), b"S3_SECRET_KEY=s\0AWS_SESSION_TOKEN=t=\0");
     }
 
     #[test]

@@ -151,11 +151,12 @@ impl Life<'_> {
         let mut handover = Handover {
             status: Some(status_end.as_raw_fd()),
             receipt: Some(receipt_end.as_raw_fd()),
+            user: self.user.as_ref().map(|user| (user.identity.uid, user.identity.gid)),
             ..handover.clone()
         };
         let mut ends: Vec<OwnedFd> = vec![status_end, receipt_end];
         let mut pipes = Pipes { status: Some(status), receipt: Some(receipt), control: None };
-        let keys = self.environment.keys();
+        let keys = self.environment.keys(self.config);
         let install = role == Role::Install;
         if !keys.is_empty() && !install {
             let (end, pipe) = poll::pipe_to_child()?;
