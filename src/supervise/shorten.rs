@@ -73,6 +73,9 @@ fn outline(text: &str) -> Option<Outline> {
         Part,
     }
     let bytes = text.as_bytes();
+    if !matches!(bytes.first(), Some(b'{' | b'[')) {
+        return None;
+    }
     let mut outline = Outline { lists: Vec::new(), objects: Vec::new() };
     let mut stack: Vec<Frame> = Vec::new();
     let mut key = "";

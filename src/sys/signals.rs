@@ -19,6 +19,23 @@ pub struct Info {
 }
 
 impl Info {
+    /// What `sigqueue` sends: a signal from this process, with a value.
+    #[must_use]
+    pub fn with_value(signal: i32, value: i32) -> Self {
+        let mut words = [0; 32];
+        words[0] = signal;
+        words[2] = libc::SI_QUEUE;
+        words[4] = super::process::id();
+        words[6] = value;
+        Self { words }
+    }
+
+    /// The value it carries, as an integer.
+    #[must_use]
+    pub fn value(&self) -> i32 {
+        self.words[6]
+    }
+
     /// The signal's number.
     #[must_use]
     pub fn signal(&self) -> i32 {
