@@ -75,8 +75,8 @@ impl Life<'_> {
             directory,
             mask: entry::inherited_mask(),
             ignored: entry::inherited_ignored(),
-            // Rust's runtime ignores SIGPIPE; all others are as they were inherited.
-            reset: 1 << (libc::SIGPIPE - 1),
+            // Rust's runtime ignores SIGPIPE, and we hear SIGCHLD; all others are as they were inherited.
+            reset: 1 << (libc::SIGPIPE - 1) | 1 << (libc::SIGCHLD - 1),
             terminal: None,
             without_stdin: false,
             keep: Vec::new(),

@@ -31,7 +31,7 @@ pub use socket::{Answer, Wait, request};
 use crate::{
     config::{Config, Install},
     report::Exit,
-    sys::{entry, process},
+    sys::{entry, process, signals},
 };
 use life::Life;
 use log::Log;
@@ -64,6 +64,7 @@ pub fn run(config: &Config, command: Vec<OsString>, options: Vec<OsString>) -> u
 #[must_use]
 pub fn run_in(config: &Config, command: Vec<OsString>, options: Vec<OsString>, around: &Surroundings) -> u8 {
     entry::block_all_signals();
+    signals::hear_of_children();
     let mut log = Log::new(config.log, config.log_format);
     if let Err(error) = process::set_not_dumpable() {
         log.warn(format_args!("the memory of this process stays readable to its user: {error}"));

@@ -15,7 +15,7 @@ use nix::unistd::write;
 use super::{
     budget::Budget,
     children::{Child, Pipes, Role},
-    life::{Life, Stage, Stop},
+    life::{Life, Stop},
     phase::State,
     shorten,
     socket::Door,
@@ -200,8 +200,9 @@ impl Life<'_> {
             environment,
             directory: None,
             mask: entry::inherited_mask() | bit(libc::SIGTTOU) | bit(libc::SIGTTIN),
-            ignored: entry::inherited_ignored() | deaf,
-            reset: bit(libc::SIGPIPE),
+            // With SIGCHLD ignored it could not wait for children of its own.
+            ignored: (entry::inherited_ignored() | deaf) & !bit(libc::SIGCHLD),
+            reset: bit(libc::SIGPIPE) | bit(libc::SIGCHLD),
             terminal: None,
             without_stdin: true,
             keep,

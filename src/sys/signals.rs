@@ -62,6 +62,12 @@ impl Info {
     }
 }
 
+/// Makes this process hear of its children's ends. A parent that ignored SIGCHLD leaves that to what it executes, and
+/// then the kernel reaps children itself: nobody learns how they ended.
+pub fn hear_of_children() {
+    super::raw::set_ignored(libc::SIGCHLD, false);
+}
+
 /// A descriptor that is readable while a signal is pending.
 ///
 /// # Errors

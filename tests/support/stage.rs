@@ -3,7 +3,8 @@
 //! A test binary of this kind has a `main` of its own, for it is also the app: started again with `STAGE_ACTOR`, it
 //! plays that part, single-threaded, which the standard harness cannot.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     env,
