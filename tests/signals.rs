@@ -112,7 +112,9 @@ fn the_default_scope_is_the_child_alone() {
     assert_eq!(app.until("got"), "got 12 0 first");
     app.close();
     app.end();
-    assert!(!app.seen.iter().any(|line| line.starts_with("got") && line.ends_with("second") && !line.starts_with("got 15")));
+    assert!(
+        !app.seen.iter().any(|line| line.starts_with("got") && line.ends_with("second") && !line.starts_with("got 15"))
+    );
 }
 
 fn twenty_queued_real_time_signals_arrive_as_twenty_with_their_values() {
@@ -246,9 +248,8 @@ fn a_signal_to_a_group_that_is_not_there_yet_is_not_lost() {
 
 /// A shell that ends at once, while its worker needs 0.7 s to write what it has.
 fn flushing(place: &str, detach: &str) -> Vec<String> {
-    let worker = format!(
-        "trap 'sleep 0.7; echo flushed > {place}; exit 0' TERM; echo ready; while :; do sleep 0.02; done"
-    );
+    let worker =
+        format!("trap 'sleep 0.7; echo flushed > {place}; exit 0' TERM; echo ready; while :; do sleep 0.02; done");
     let script = format!("{detach} sh -c \"{worker}\" & wait");
     ["sh", "-c", &script].map(ToOwned::to_owned).to_vec()
 }
@@ -285,10 +286,8 @@ fn inherited(mask: u64, ignored: u64) -> (u64, u64) {
     let out = place.path().join("status");
     let binary = stage::stopover();
     let c = |text: &str| std::ffi::CString::new(text).expect("no NUL");
-    let words: Vec<_> = ["stopover", "run", "--", "cp", "/proc/self/status", out.to_str().expect("utf-8")]
-        .into_iter()
-        .map(c)
-        .collect();
+    let words: Vec<_> =
+        ["stopover", "run", "--", "cp", "/proc/self/status", out.to_str().expect("utf-8")].into_iter().map(c).collect();
     let started = spawn::spawn(&Spawn {
         programs: vec![c(binary.to_str().expect("utf-8"))],
         words,

@@ -48,7 +48,11 @@ pub fn run(tests: &[Test]) -> ExitCode {
     for (name, test) in tests.iter().filter(|(name, _)| wanted(name)) {
         let begun = Instant::now();
         let result = panic::catch_unwind(test);
-        println!("test {name} ... {} ({:.1} s)", if result.is_ok() { "ok" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+        println!(
+            "test {name} ... {} ({:.1} s)",
+            if result.is_ok() { "ok" } else { "FAILED" },
+            begun.elapsed().as_secs_f64()
+        );
         match result {
             Ok(()) => passed += 1,
             Err(_) => failed.push(name),
@@ -94,7 +98,11 @@ pub fn have(program: &str) -> bool {
 
 /// Whether this process may make PID namespaces.
 pub fn may_unshare() -> bool {
-    Command::new("unshare").args(["--pid", "--fork", "true"]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new("unshare")
+        .args(["--pid", "--fork", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// This test binary, which plays `part`.
