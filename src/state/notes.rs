@@ -1,0 +1,185 @@
+//! The notes that are more than bytes.
+
+use std::io::Write;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{State, StateError};
+
+/// What the directory belongs to.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Mine {
+    /// The workspace's URL.
+    pub workspace: String,
+    /// The snapshot that `origin` belongs to; `None` after an import of a workspace without one.
+    pub snapshot: Option<String>,
+    /// The id of the workspace's first snapshot since it was created.
+    pub birth: Option<String>,
+    /// The newest head known to descend from `snapshot`: its snapshot.
+    pub seen: Option<String>,
+    /// The sequence number of the newest head this directory saw.
+    pub seq: u64,
+    /// Device and inode of the directory.
+    pub directory: Option<(u64, u64)>,
+    /// A commit whose head write was sent and not yet seen in a head.
+    pub pending: Option<Pending>,
+    /// The deleted head that this workspace starts from: its `gc`.
+    #[serde(default)]
+    pub tombstone: Option<String>,
+}
+
+/// A commit that may or may not have been applied; its rows lie in `origin.pending`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// Its snapshot.
+    pub snapshot: String,
+    /// The birth of the head it wrote.
+    pub birth: String,
+    /// The sequence number of the head it wrote.
+    pub seq: u64,
+}
+
+/// A restore has succeeded.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ready {
+    /// The snapshot that the directory took in, if it was one.
+    pub pulled: Option<String>,
+}
+
+/// A restore has begun.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pulling {
+    /// The snapshot being restored, if it is one.
+    pub snapshot: Option<String>,
+    /// Whether the directory was empty before.
+    pub empty: bool,
+}
+
+/// A live object written by a commit that has not ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// The path.
+    pub path: String,
+    /// The version the server gave it.
+    pub etag: String,
+    /// The content's hash, 64 hex digits.
+    pub hash: String,
+}
+
+impl State {
+    /// What the directory belongs to; `None` where that is not known (or not legible: then it is not known either).
+    ///
+    /// # Errors
+    /// When the note is there but cannot be read from the disk.
+    pub fn mine(&self) -> Result<Option<Mine>, StateError> {
+        self.note("mine")
+    }
+
+    /// Notes what the directory belongs to.
+    ///
+    /// # Errors
+    /// As [`State::write`].
+    pub fn set_mine(&self, mine: &Mine) -> Result<(), StateError> {
+        self.set_note("mine", mine)
+    }
+
+    /// Whether a restore has succeeded, and of what.
+    ///
+    /// # Errors
+    /// When the note is there but cannot be read from the disk.
+    pub fn ready(&self) -> Result<Option<Ready>, StateError> {
+        self.note("ready")
+    }
+
+    /// Notes that a restore has succeeded, and that none is on its way.
+    ///
+    /// # Errors
+    /// As [`State::write`].
+    pub fn set_ready(&self, ready: &Ready) -> Result<(), StateError> {
+        self.set_note("ready", ready)?;
+        self.forget("pulling")
+    }
+
+    /// The restore that has begun and not ended.
+    ///
+    /// # Errors
+    /// When the note is there but cannot be read from the disk.
+    pub fn pulling(&self) -> Result<Option<Pulling>, StateError> {
+        self.note("pulling")
+    }
+
+    /// Notes that a restore begins.
+    ///
+    /// # Errors
+    /// As [`State::write`].
+    pub fn set_pulling(&self, pulling: &Pulling) -> Result<(), StateError> {
+        self.set_note("pulling", pulling)
+    }
+
+    /// The live objects that a commit wrote without coming to its end.
+    ///
+    /// # Errors
+    /// When the note is there but cannot be read from the disk.
+    pub fn sent(&self) -> Result<Vec<Sent>, StateError> {
+        let bytes = self.read("sent")?.unwrap_or_default();
+        // The last line may be torn by a kill; what is not legible was not noted.
+        Ok(bytes.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    }
+
+    /// Notes live objects just written.
+    ///
+    /// # Errors
+    /// When the note cannot be appended to.
+    pub fn add_sent(&self, sent: &Sent) -> Result<(), StateError> {
+        let mut line = json(sent);
+        line.push(b'\n');
+        self.append("sent")?.write_all(&line).map_err(|source| StateError::Io {
+            what: "write",
+            path: self.path().join("sent"),
+            source,
+        })
+    }
+
+    fn note<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        Ok(self.read(name)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn set_note<T: Serialize>(&self, name: &str, note: &T) -> Result<(), StateError> {
+        self.write(name, &json(note))
+    }
+}
+
+/// Notes are plain structs of strings and numbers: serialising them cannot fail; an empty note reads back as none.
+fn json<T: Serialize>(note: &T) -> Vec<u8> {
+    serde_json::to_vec(note).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_survive_and_a_torn_last_line_is_no_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::create(&dir.path().join(".stopover")).unwrap();
+        let sent = Sent { path: "a".into(), etag: "\"e\"".into(), hash: "0".into() };
+        state.add_sent(&sent).unwrap();
+        state.append("sent").unwrap().write_all(b"{\"path\":\"b\",\"et").unwrap();
+        assert_eq!(state.sent().unwrap(), [sent]);
+        state.write("mine", b"not json").unwrap();
+        assert_eq!(state.mine().unwrap(), None);
+        let mine = Mine { workspace: "s3://b/p/u/w".into(), seq: 4, ..Mine::default() };
+        state.set_mine(&mine).unwrap();
+        assert_eq!(state.mine().unwrap(), Some(mine));
+    }
+
+    #[test]
+    fn becoming_ready_ends_the_restore() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::create(&dir.path().join(".stopover")).unwrap();
+        state.set_pulling(&Pulling { snapshot: None, empty: true }).unwrap();
+        state.set_ready(&Ready { pulled: None }).unwrap();
+        assert_eq!(state.pulling().unwrap(), None);
+        assert_eq!(state.ready().unwrap(), Some(Ready { pulled: None }));
+    }
+}
