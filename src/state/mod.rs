@@ -34,7 +34,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat},
+    fcntl::{AT_FDCWD, OFlag, openat, renameat},
     sys::stat::{Mode, fchmod, mkdirat},
     unistd::{UnlinkatFlags, unlinkat},
 };

@@ -23,9 +23,15 @@ pub struct Mine {
     pub directory: Option<(u64, u64)>,
     /// A commit whose head write was sent and not yet seen in a head.
     pub pending: Option<Pending>,
-    /// The deleted head that this workspace starts from: its `gc`.
+    /// Whether `origin` is what an import found, and not yet what a commit of this directory stored.
+    #[serde(default)]
+    pub imported: bool,
+    /// The version of the deleted head that the import started from.
     #[serde(default)]
     pub tombstone: Option<String>,
+    /// Empty objects that stand for directories: path and version.
+    #[serde(default)]
+    pub markers: Vec<(String, String)>,
 }
 
 /// A commit that may or may not have been applied; its rows lie in `origin.pending`.

@@ -207,6 +207,31 @@ impl Writer {
         }
     }
 
+    /// Gives the file or link at `from`, if it is still the expected one, the name `to`, which must be free.
+    ///
+    /// # Errors
+    /// [`WriteError::Moved`] where something else is at `from`, or anything at `to`.
+    pub fn rename(&self, from: &RelPath, to: &RelPath, expected: Expected) -> Result<(), WriteError> {
+        self.unlocked(from, || {
+            let here = self.parent(from)?;
+            let there = self.parent(to)?;
+            self.expect(&here, from, expected)?;
+            self.expect(&there, to, Expected::Absent)?;
+            let flags = RenameFlags::RENAME_NOREPLACE;
+            let renamed = match renameat2(here.as_fd(), from.name(), there.as_fd(), to.name(), flags) {
+                Err(Errno::EINVAL | Errno::ENOSYS) => {
+                    nix::fcntl::renameat(here.as_fd(), from.name(), there.as_fd(), to.name())
+                }
+                other => other,
+            };
+            renamed.map_err(|error| match error {
+                Errno::EEXIST => WriteError::Moved { path: to.clone() },
+                Errno::ENOENT => WriteError::Moved { path: from.clone() },
+                error => WriteError::of("rename", from, error),
+            })
+        })
+    }
+
     /// Moves what is at `path`, of whatever kind, to `aside`/`path` and says where it is now. `aside` is a directory
     /// on the same file system, made where missing; what stepped aside there before stays.
     ///

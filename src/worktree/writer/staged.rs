@@ -94,6 +94,17 @@ impl Staged {
         self.file.write_all_at(bytes, offset).map_err(|error| WriteError::of_io("write", &self.path, error))
     }
 
+    /// What was written so far, from the beginning.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub fn reader(&self) -> Result<impl std::io::Read + '_, WriteError> {
+        use std::io::Seek;
+        let mut file = &self.file;
+        file.rewind().map_err(|error| WriteError::of_io("read", &self.path, error))?;
+        Ok(file)
+    }
+
     /// Begins anew, as after a download that broke off.
     ///
     /// # Errors

@@ -1,0 +1,76 @@
+//! Moving head: the one write that makes a commit what the workspace is. Nothing else in this crate writes head.json.
+//!
+//! Whatever the answer, head is read back until it is clear whether the write was applied: a lost reply must not look
+//! like a lost race, and a retry must not be taken for somebody else's commit.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    SyncError,
+    remote::{HeadAt, read_head},
+};
+use crate::{
+    snapshot::{HEAD_KEY, Head, HeadState},
+    store::{Put, PutIf, Store},
+};
+
+/// How often the same bytes are sent again while head is still the old one.
+const TRIES: u32 = 8;
+
+/// What became of a head.
+#[derive(Debug)]
+pub(super) enum Published {
+    /// It is, or was, the workspace's head: the commit is durable.
+    Won,
+    /// Another writer's is; plan again.
+    Lost,
+    /// The workspace was deleted, or made anew.
+    Gone,
+}
+
+/// Moves head from `old` to `new`.
+pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> Result<Published, SyncError> {
+    new.check().map_err(|error| SyncError::format(&error, "the new head.json", &store.url()))?;
+    let bytes = Bytes::from(new.encode());
+    let mut pause = Duration::from_millis(100);
+    let mut last = None;
+    for _ in 0..TRIES {
+        let condition = old.map_or(PutIf::Absent, |old| PutIf::Match(&old.etag));
+        match store.put(HEAD_KEY, bytes.clone(), condition, Some("application/json")).await? {
+            Put::Done(_) => return Ok(Published::Won),
+            Put::Refused | Put::Missing => {}
+            Put::Uncertain(error) => last = Some(error),
+        }
+        match (read_head(store).await?, old) {
+            (Some(now), _) if is_ours(&now.head, new) => return Ok(Published::Won),
+            (Some(now), Some(old)) if now.etag == old.etag => {}
+            (None, None) => {}
+            (None, Some(_)) => return Ok(Published::Gone),
+            (Some(now), _) if now.head.state == HeadState::Deleted && new.state != HeadState::Deleted => {
+                return Ok(Published::Gone);
+            }
+            (Some(now), Some(_)) if now.head.birth != new.birth => return Ok(Published::Gone),
+            (Some(_), _) => return Ok(Published::Lost),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+    match last {
+        Some(error) => Err(error.into()),
+        None => Err(SyncError::System(format!(
+            "{} refuses each write of {HEAD_KEY} although nobody else writes it: this server's conditional PUT does \
+             not work; `stopover doctor` says more",
+            store.url()
+        ))),
+    }
+}
+
+/// Whether `now` is the head that was written, or one that came after it.
+fn is_ours(now: &Head, new: &Head) -> bool {
+    match &new.snapshot {
+        Some(id) => now.has_in_lineage(id),
+        None => now.write_id == new.write_id,
+    }
+}

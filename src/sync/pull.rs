@@ -1,0 +1,499 @@
+//! Pull: the workspace into the directory. It never writes to the bucket, and it ends with one line that can be
+//! checked, or it fails and the directory is not `ready`: then nobody commits it.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use jiff::Timestamp;
+
+use super::{
+    Setting, SyncError,
+    base::{base_of, is_gone},
+    import::{self, Found},
+    remote::HeadAt,
+    restore::{Done, Restorer, unwritten},
+    session::{
+        adopt, connect, lock, origin, owners, rules, scan_directory, set_origin, settle_pending, staging, totals,
+        workspace,
+    },
+};
+use crate::{
+    config::{Config, Expect},
+    plan::{Base, Owners, RestoreOptions, RestorePlan, Seen, merge3, ours_for_merge, restore_plan},
+    report::{Events, Exit, Proof, Refused, Restored, proof_line},
+    rows::{Hash, Kind, RelPath, Row, Rows},
+    snapshot::{HeadState, SnapshotId},
+    state::{Mine, Pulling, Ready, State},
+    store::Store,
+    worktree::{Directory, Index, Presence, Scan, WriteOptions, Writer},
+};
+
+/// A restore that succeeded.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// What it did.
+    pub restored: Restored,
+    /// Device and inode of the directory.
+    pub directory: (u64, u64),
+    /// The line that can be checked.
+    pub proof: String,
+    /// [`Exit::Success`], or [`Exit::Incomplete`] where something was refused or left alone.
+    pub exit: Exit,
+}
+
+/// Restores the workspace into the directory.
+///
+/// # Errors
+/// A guard, the server, the disk; the directory is then as ready as it was before, or not at all.
+pub async fn pull(config: &Config, setting: &Setting, events: &dyn Events) -> Result<Pulled, SyncError> {
+    pull_in_time(config, setting, events, false).await
+}
+
+/// Fetches the workspace into a directory that a person looks after: files that differ are only replaced when asked
+/// for.
+///
+/// # Errors
+/// As [`pull`], and a guard where the directory is a running container's own.
+pub async fn download(config: &Config, setting: &Setting, events: &dyn Events) -> Result<Pulled, SyncError> {
+    super::session::refuse_supervised(config)?;
+    pull_in_time(config, setting, events, true).await
+}
+
+async fn pull_in_time(
+    config: &Config,
+    setting: &Setting,
+    events: &dyn Events,
+    guarded: bool,
+) -> Result<Pulled, SyncError> {
+    match config.restore_timeout {
+        None => pull_untimed(config, setting, events, guarded).await,
+        Some(limit) => {
+            tokio::time::timeout(limit, pull_untimed(config, setting, events, guarded)).await.map_err(|_| {
+                SyncError::TimedOut(format!(
+                    "the restore took longer than {limit:?}: raise STOPOVER_RESTORE_TIMEOUT, or look at the network"
+                ))
+            })?
+        }
+    }
+}
+
+async fn pull_untimed(
+    config: &Config,
+    setting: &Setting,
+    events: &dyn Events,
+    guarded: bool,
+) -> Result<Pulled, SyncError> {
+    let begun = Instant::now();
+    let url = workspace(config)?.url();
+    if config.call.dry_run && !config.dir.exists() {
+        return dry_run_into_nothing(config, begun).await;
+    }
+    let dir = Directory::create(&config.dir)?;
+    let state = if config.call.dry_run { State::open(&config.state)? } else { Some(State::create(&config.state)?) };
+    let (state, _lock) = match state {
+        Some(state) if !config.call.dry_run => {
+            if !state.shares_filesystem(&config.dir)? {
+                return Err(SyncError::Directory(format!(
+                    "{} is on another filesystem than {}: set STOPOVER_STATE to a place on the same one",
+                    config.state.display(),
+                    config.dir.display()
+                )));
+            }
+            let (state, lock) = lock(state).await?;
+            (Some(state), Some(lock))
+        }
+        state => (state, None),
+    };
+    let past = Past::read(state.as_ref(), &dir)?;
+    tracing::info!("restoring {url} to {}", config.dir.display());
+    let store = connect(config).await?;
+    let local_scan = scan_local(config, setting, &dir, past.index.clone());
+    let owner = setting.run_user.unwrap_or((0, 0));
+    let found_rules = rules(config);
+    let found = import::look(&store, &found_rules, owner);
+    let (scan, found) = futures_util::future::try_join(local_scan, found).await?;
+    let mut puller = Puller { guarded, config, setting, store: &store, dir: &dir, past, found, scan, url, begun };
+    puller.settle(state.as_ref())?;
+    puller.check_guards()?;
+    puller.run(state.as_ref(), events).await
+}
+
+/// What the directory knows of its past.
+struct Past {
+    mine: Option<Mine>,
+    /// Only where the directory is `ready`.
+    origin: Option<Rows>,
+    index: Index,
+    was_pulling: bool,
+}
+
+impl Past {
+    fn read(state: Option<&State>, dir: &Directory) -> Result<Self, SyncError> {
+        let nothing = Self { mine: None, origin: None, index: Index::default(), was_pulling: false };
+        let Some(state) = state else { return Ok(nothing) };
+        let mine = state.mine()?;
+        // A state directory that came along with a copy of the directory says nothing about this one.
+        if mine.as_ref().is_some_and(|mine| mine.directory != Some(dir.identity())) {
+            tracing::warn!("{} was restored as another directory: it is restored anew", dir.path().display());
+            return Ok(nothing);
+        }
+        let ready = state.ready()?.is_some();
+        let origin = if ready { origin(state, "origin")? } else { None };
+        let was_pulling = state.pulling()?.is_some();
+        Ok(Self { mine, origin, index: Index::load(&state.path().join("index")), was_pulling })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.origin.is_some() && self.mine.is_some()
+    }
+}
+
+async fn scan_local(config: &Config, setting: &Setting, dir: &Directory, index: Index) -> Result<Scan, SyncError> {
+    if dir.is_empty()? {
+        return Ok(Scan::default());
+    }
+    scan_directory(config, setting, dir, index, true).await
+}
+
+/// What a dry run says where the directory does not exist yet.
+async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled, SyncError> {
+    let store = connect(config).await?;
+    let found = import::look(&store, &rules(config), (0, 0)).await?;
+    let (files, bytes) = planned_totals(&found);
+    let restored = Restored {
+        snapshot: snapshot_of(found.head.as_ref()),
+        files,
+        bytes,
+        requests: store.counters().requests,
+        seconds: begun.elapsed().as_secs_f64(),
+        refused: refused(&found),
+        omitted: 0,
+    };
+    let proof = format!("would restore {files} files, {bytes} bytes to {}", config.dir.display());
+    Ok(Pulled { restored: restored.bounded(), directory: (0, 0), proof, exit: Exit::Success })
+}
+
+fn planned_totals(found: &Found) -> (u64, u64) {
+    let known = found.import.rows.values().filter(|row| row.kind == Kind::File).map(|row| row.size);
+    let unread = found.import.unread.values().map(|unread| unread.size);
+    known.chain(unread).fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
+}
+
+fn snapshot_of(head: Option<&HeadAt>) -> Option<String> {
+    let at = head.filter(|at| at.head.state != HeadState::Deleted)?;
+    at.head.snapshot.as_ref().map(ToString::to_string)
+}
+
+fn refused(found: &Found) -> Vec<Refused> {
+    let keys = found.import.refused.iter();
+    keys.map(|refused| Refused { key: refused.key.clone(), reason: refused.reason.to_string() }).collect()
+}
+
+struct Puller<'a> {
+    /// Whether files that differ may only be replaced when asked for (`download`).
+    guarded: bool,
+    config: &'a Config,
+    setting: &'a Setting,
+    store: &'a Store,
+    dir: &'a Directory,
+    past: Past,
+    found: Found,
+    scan: Scan,
+    url: String,
+    begun: Instant,
+}
+
+impl Puller<'_> {
+    /// A commit whose reply was lost may be in the head that was read.
+    fn settle(&mut self, state: Option<&State>) -> Result<(), SyncError> {
+        let (Some(state), Some(mine)) = (state, self.past.mine.as_mut()) else { return Ok(()) };
+        if settle_pending(state, mine, self.found.head.as_ref())? && self.past.origin.is_some() {
+            self.past.origin = origin(state, "origin")?;
+        }
+        Ok(())
+    }
+
+    fn check_guards(&self) -> Result<(), SyncError> {
+        let url = &self.url;
+        match self.config.expect {
+            Expect::Existing if !self.found.exists => {
+                return Err(SyncError::Guard(format!(
+                    "{url} does not exist, and STOPOVER_EXPECT=existing: check the name, or set STOPOVER_EXPECT=any"
+                )));
+            }
+            Expect::New if self.found.exists => {
+                return Err(SyncError::Guard(format!(
+                    "{url} exists already, and STOPOVER_EXPECT=new: choose another name, or set STOPOVER_EXPECT=any"
+                )));
+            }
+            _ => {}
+        }
+        let Some(mine) = self.past.mine.as_ref().filter(|_| self.past.is_ready()) else { return Ok(()) };
+        let dir = self.dir.path().display();
+        if mine.workspace != *url {
+            return Err(SyncError::Guard(format!(
+                "{dir} holds {}, not {url}: use another directory, or remove {}",
+                mine.workspace,
+                self.config.state.display()
+            )));
+        }
+        if is_gone(mine, self.found.head.as_ref()) {
+            return Err(SyncError::Guard(format!(
+                "{url} was deleted, or deleted and made anew, since {dir} was restored: use another directory, or \
+                 remove {} to take what is there as new files",
+                self.config.state.display()
+            )));
+        }
+        let seq = self.found.head.as_ref().map_or(0, |at| at.head.seq);
+        if seq < mine.seq && !self.config.call.allow_older {
+            return Err(SyncError::Guard(format!(
+                "{url} is at commit {seq}, older than commit {} that {dir} has seen: if it was put back on purpose, \
+                 pull with --allow-older",
+                mine.seq
+            )));
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, state: Option<&State>, events: &dyn Events) -> Result<Pulled, SyncError> {
+        let (writer_owner, owners) = owners(self.config, self.setting);
+        let is_ready = self.past.is_ready();
+        if let Some(origin) = &self.past.origin {
+            self.found.import.learn(origin);
+        }
+        let local = self.local_rows().await?;
+        let origin = self.past.origin.as_ref();
+        import::read_what_meets(self.store, &mut self.found.import, &local, origin).await?;
+        let theirs = self.theirs();
+        let (wanted, plan) = self.plan(&local, &theirs, owners);
+        if !is_ready && !self.config.call.overwrite && self.guarded {
+            guard_overwrite(&plan, self.dir)?;
+        }
+        if self.config.call.dry_run {
+            return Ok(self.report(&Done::default(), &theirs, Some(&plan)));
+        }
+        let Some(state) = state else {
+            return Err(SyncError::System("a pull without state directory".to_owned()));
+        };
+        state.set_pulling(&Pulling {
+            snapshot: snapshot_of(self.found.head.as_ref()),
+            empty: self.scan.rows.is_empty() && !self.past.was_pulling,
+        })?;
+        let options = WriteOptions { owner: writer_owner, fresh: !is_ready };
+        let writer = Writer::new(self.dir, &staging(self.config), options)?;
+        let bytes = plan.fetch.iter().map(|fetch| fetch.row.size).sum();
+        writer.check_space(bytes, plan.fetch.len() as u64)?;
+        let aside = self.config.state.join("aside").join(Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string());
+        let restorer =
+            Restorer { store: self.store, dir: self.dir, writer: &writer, import: &self.found.import, aside, events };
+        let done = restorer.run(&plan).await?;
+        for (path, reason) in &done.left {
+            tracing::warn!("{path} is not restored: {reason}");
+        }
+        if let Some((path, why)) = done.failed.first() {
+            for (path, why) in &done.failed {
+                tracing::error!("{path} could not be restored: {why}");
+            }
+            if !self.config.call.allow_partial {
+                return Err(SyncError::Incomplete {
+                    count: done.failed.len(),
+                    first: path.to_string(),
+                    why: why.clone(),
+                });
+            }
+        }
+        let taken_in = self.taken_in(theirs, &plan, &done);
+        for path in plan.kept.iter().filter(|path| wanted.contains_key(*path)) {
+            tracing::warn!("{path} was edited here and is left as it is");
+        }
+        self.note(state, &taken_in, &done)?;
+        events.ready();
+        Ok(self.report(&done, &taken_in, None))
+    }
+
+    /// What is on the disk, also where the rules ignore it and the workspace has it.
+    async fn local_rows(&self) -> Result<Rows, SyncError> {
+        let mut local = self.scan.rows.clone();
+        let wanted = self.found.import.rows.keys().chain(self.found.import.unread.keys());
+        let mut missing: Vec<RelPath> = wanted.filter(|path| !local.contains_key(*path)).cloned().collect();
+        if self.scan.rows.is_empty() && self.dir.is_empty()? {
+            missing.clear();
+        }
+        let dir = self.dir.try_clone()?;
+        let found = super::remote::blocking(move || {
+            missing.into_iter().filter_map(|path| Some((path.clone(), look_closely(&dir, &path)?))).collect::<Rows>()
+        })
+        .await?;
+        local.extend(found);
+        Ok(local)
+    }
+
+    /// What lies in the bucket, contents that were not read yet as placeholders.
+    fn theirs(&self) -> Rows {
+        let mut theirs = self.found.import.rows.clone();
+        let unread = &self.found.import.unread;
+        theirs.extend(unread.iter().map(|(path, unread)| (path.clone(), unread.placeholder())));
+        theirs
+    }
+
+    fn plan(&self, local: &Rows, theirs: &Rows, owners: Owners) -> (Rows, RestorePlan) {
+        let delete = self.config.call.delete;
+        let (Some(origin), Some(mine)) = (&self.past.origin, &self.past.mine) else {
+            let options = RestoreOptions { delete, owners, copies: &[] };
+            return (theirs.clone(), restore_plan(theirs, local, None, &options));
+        };
+        let mut scanned = local.clone();
+        adopt(owners, &mut scanned, &[origin, theirs]);
+        let gone = self.gone(origin, &scanned);
+        let not_stored = self.scan.changing.iter().chain(self.scan.unreadable.iter().map(|(path, _)| path)).cloned();
+        let not_stored = not_stored.collect();
+        let base = base_of(mine, self.found.head.as_ref(), Some(origin));
+        let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false };
+        let ours = ours_for_merge(&seen, base);
+        let merged = merge3(base, &ours, theirs);
+        let options = RestoreOptions { delete, owners, copies: &merged.copies };
+        let known = matches!(base, Base::Known(_)).then_some(origin);
+        let plan = restore_plan(&merged.rows, local, known.or(Some(origin)), &options);
+        (merged.rows, plan)
+    }
+
+    fn gone(&self, origin: &Rows, local: &Rows) -> std::collections::BTreeSet<RelPath> {
+        let missing = origin.keys().filter(|path| !local.contains_key(*path));
+        missing.filter(|path| matches!(self.dir.look(path), Presence::Gone)).cloned().collect()
+    }
+
+    /// O: what the bucket has, as far as the directory took it in.
+    fn taken_in(&self, theirs: Rows, plan: &RestorePlan, done: &Done) -> Rows {
+        let mut taken = theirs;
+        let before = self.past.origin.as_ref();
+        for path in unwritten(done).iter().chain(&plan.kept) {
+            match before.and_then(|rows| rows.get(path)) {
+                Some(row) => taken.insert(path.clone(), row.clone()),
+                None => taken.remove(path),
+            };
+        }
+        for (path, row) in &done.written {
+            // A copy's name is ours alone until a commit stores it.
+            if let Some(place) = taken.get_mut(path) {
+                let (uid, gid) = (place.uid, place.gid);
+                *place = Row { uid, gid, ..row.clone() };
+            }
+        }
+        // A placeholder that was not fetched is no content that anybody took in.
+        for (path, unread) in &self.found.import.unread {
+            if taken.get(path).is_some_and(|row| row.hash == unread.placeholder().hash) {
+                taken.remove(path);
+            }
+        }
+        taken
+    }
+
+    fn note(&self, state: &State, taken_in: &Rows, done: &Done) -> Result<(), SyncError> {
+        let mut index = self.scan.index.clone();
+        for (path, row) in &done.index {
+            index.insert(path, *row);
+        }
+        index.save(&state.path().join("index"))?;
+        let snapshot = snapshot_of(self.found.head.as_ref());
+        let id = snapshot.as_deref().and_then(|id| id.parse().ok()).unwrap_or_else(|| SnapshotId::new(0, [0; 6]));
+        set_origin(state, "origin", taken_in, &id)?;
+        let head = self.found.head.as_ref();
+        let is_tombstone = head.is_some_and(|at| at.head.state == HeadState::Deleted);
+        let markers: BTreeMap<_, _> = self.found.import.markers.iter().collect();
+        state.set_mine(&Mine {
+            workspace: self.url.clone(),
+            snapshot: snapshot.clone(),
+            birth: head.filter(|_| !is_tombstone).map(|at| at.head.birth.to_string()),
+            seen: snapshot.clone(),
+            seq: head.map_or(0, |at| at.head.seq),
+            directory: Some(self.dir.identity()),
+            pending: None,
+            imported: true,
+            tombstone: head.filter(|_| is_tombstone).map(|at| at.etag.as_str().to_owned()),
+            markers: markers.into_iter().map(|(path, etag)| (path.to_string(), etag.as_str().to_owned())).collect(),
+        })?;
+        state.forget("origin.pending")?;
+        state.forget("sent")?;
+        Ok(state.set_ready(&Ready { pulled: snapshot })?)
+    }
+
+    fn report(&self, done: &Done, rows: &Rows, planned: Option<&RestorePlan>) -> Pulled {
+        let (files, bytes, digest) = totals(rows);
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let mut refused = refused(&self.found);
+        let not_written = done.left.iter().chain(&done.failed);
+        refused
+            .extend(not_written.map(|(path, why)| Refused { key: path.to_text().into_owned(), reason: why.clone() }));
+        for key in &refused {
+            tracing::warn!("{:?} is not restored: {}", key.key, key.reason);
+        }
+        let ignored = self.found.import.ignored.len();
+        if ignored > 0 {
+            tracing::info!("{ignored} objects are ignored by the rules and were left in the bucket");
+        }
+        let exit = if refused.is_empty() { Exit::Success } else { Exit::Incomplete };
+        let proof = match planned {
+            Some(plan) => format!(
+                "would restore {files} files, {bytes} bytes: {} to fetch, {} to move aside or replace, {} to remove",
+                plan.fetch.len(),
+                plan.clear.len(),
+                plan.remove.len()
+            ),
+            None => proof_line(Proof::Import, files, bytes, &digest, seconds),
+        };
+        let restored = Restored {
+            snapshot: snapshot_of(self.found.head.as_ref()),
+            files,
+            bytes,
+            requests: self.store.counters().requests,
+            seconds,
+            refused,
+            omitted: 0,
+        };
+        Pulled { restored: restored.bounded(), directory: self.dir.identity(), proof, exit }
+    }
+}
+
+/// A row for what is there although the scan passed it over; its content as it is now.
+fn look_closely(dir: &Directory, path: &RelPath) -> Option<Row> {
+    let Presence::There(stat) = dir.look(path) else { return None };
+    let meta = |row: Row| Row { uid: stat.uid, gid: stat.gid, mtime_ns: stat.mtime_ns, ..row };
+    match stat.kind {
+        Some(Kind::Dir) => Some(meta(Row::dir(stat.permissions()))),
+        Some(Kind::Symlink) => Some(meta(Row::symlink(&dir.read_link(path).ok()?))),
+        Some(Kind::File) => {
+            let hash = dir.open_file(path).ok().and_then(|(file, _)| {
+                let mut hasher = crate::rows::Hasher::new();
+                let mut reader = std::io::BufReader::with_capacity(1 << 18, file);
+                loop {
+                    let part = std::io::BufRead::fill_buf(&mut reader).ok()?;
+                    if part.is_empty() {
+                        return Some(hasher.finish());
+                    }
+                    hasher.update(part);
+                    let read = part.len();
+                    std::io::BufRead::consume(&mut reader, read);
+                }
+            });
+            // What cannot be read is like nothing else.
+            let hash = hash.unwrap_or_else(|| Hash::of(format!("unreadable {path} {}", stat.ctime_ns).as_bytes()));
+            Some(meta(Row::file(hash, stat.size, stat.permissions())))
+        }
+        None => Some(meta(Row::file(Hash::of(format!("special {path}").as_bytes()), stat.size, stat.permissions()))),
+    }
+}
+
+fn guard_overwrite(plan: &RestorePlan, dir: &Directory) -> Result<(), SyncError> {
+    use crate::plan::Clear;
+    let differs = plan.clear.iter().find_map(|clear| match clear {
+        Clear::MoveAside { path, .. } | Clear::Remove { path, .. } | Clear::RemoveDir { path } => Some(path),
+        Clear::Rename { .. } => None,
+    });
+    match differs {
+        None => Ok(()),
+        Some(path) => Err(SyncError::Guard(format!(
+            "{} has files that differ from the workspace's ({path}): nothing was written; --overwrite replaces them \
+             (they are kept in .stopover/aside/)",
+            dir.path().display()
+        ))),
+    }
+}

@@ -1,0 +1,210 @@
+//! One process at work on one directory and one workspace: handles, lock, notes, server.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::{SyncError, remote::blocking};
+use crate::{
+    config::{Config, GitPolicy, OwnerPolicy, Workspace},
+    plan::{Owners, adopt_owners},
+    rows::{Rows, tree_digest},
+    snapshot::{Limits, SnapshotId, Tree, TreeHeader},
+    state::{Lock, Mine, State},
+    store::{Abilities, Store},
+    worktree::{Directory, Index, Owner, RuleOptions, Scan, ScanOptions, may_chown, scan},
+};
+
+/// How long another process may hold the lock.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a sync runs with besides the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// User and group of the app, where stopover gives privileges up for it.
+    pub run_user: Option<(u32, u32)>,
+    /// Processes of stopover's own, which map nothing of the workspace.
+    pub own_processes: Vec<i32>,
+    /// What PID 1 remembers of this life's restore.
+    pub handover: crate::config::Handover,
+}
+
+/// The workspace that is set.
+pub(super) fn workspace(config: &Config) -> Result<&Workspace, SyncError> {
+    config.workspace.as_ref().ok_or_else(|| SyncError::Guard("no workspace is set: set STOPOVER_WORKSPACE".to_owned()))
+}
+
+/// A client for the workspace.
+pub(super) async fn connect(config: &Config) -> Result<Store, SyncError> {
+    let workspace = workspace(config)?;
+    Ok(Store::connect(&config.access, &workspace.store.bucket, &workspace.prefix()).await?)
+}
+
+/// Takes the lock without blocking the runtime.
+pub(super) async fn lock(state: State) -> Result<(State, Lock), SyncError> {
+    blocking(move || {
+        let lock = state.lock(PATIENCE)?;
+        Ok::<_, SyncError>((state, lock))
+    })
+    .await?
+}
+
+/// The rules' options.
+pub(super) fn rules(config: &Config) -> RuleOptions {
+    RuleOptions { git: config.git == GitPolicy::Include, extra: config.ignore.clone() }
+}
+
+/// Whom restored files belong to, as writer and planner say it.
+pub(super) fn owners(config: &Config, setting: &Setting) -> (Owner, Owners) {
+    let policy = config.owner.unwrap_or(match setting.run_user {
+        Some(_) => OwnerPolicy::RunUser,
+        None if may_chown() => OwnerPolicy::Keep,
+        None => OwnerPolicy::None,
+    });
+    match (policy, setting.run_user) {
+        (OwnerPolicy::Keep, _) => (Owner::Keep, Owners::Keep),
+        (OwnerPolicy::RunUser, Some((uid, gid))) => (Owner::RunUser { uid, gid }, Owners::Are(uid, gid)),
+        (OwnerPolicy::RunUser | OwnerPolicy::None, _) => (Owner::Caller, Owners::Ignore),
+    }
+}
+
+/// Scans the directory on threads of its own. Dropping the future raises the scan's flag.
+pub(super) async fn scan_directory(
+    config: &Config,
+    setting: &Setting,
+    dir: &Directory,
+    index: Index,
+    hurry: bool,
+) -> Result<Scan, SyncError> {
+    struct Raise(std::sync::Arc<std::sync::atomic::AtomicBool>);
+    impl Drop for Raise {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let mut options = ScanOptions::new(rules(config), config.state.clone());
+    options.own_processes.clone_from(&setting.own_processes);
+    if hurry {
+        options.count_ignored = 0;
+    }
+    let _raise = Raise(std::sync::Arc::clone(&options.cancelled));
+    let dir = dir.try_clone()?;
+    Ok(blocking(move || scan(&dir, &index, &options)).await??)
+}
+
+/// Gives scanned rows the owners that the workspace knows, where the disk does not hold them.
+pub(super) fn adopt(policy: Owners, ours: &mut Rows, known: &[&Rows]) {
+    if policy != Owners::Keep {
+        adopt_owners(ours, known);
+    }
+}
+
+/// The rows the directory last took in.
+pub(super) fn origin(state: &State, name: &str) -> Result<Option<Rows>, SyncError> {
+    let Some(bytes) = state.read(name)? else { return Ok(None) };
+    // A note that cannot be read is none: without base nothing is deleted, and all is hashed again.
+    Ok(Tree::decode(&bytes[..], &Limits::default()).ok().map(|tree| tree.rows))
+}
+
+/// Notes the rows the directory took in.
+pub(super) fn set_origin(state: &State, name: &str, rows: &Rows, id: &SnapshotId) -> Result<(), SyncError> {
+    let mut rows = rows.clone();
+    add_parents(&mut rows);
+    let header = TreeHeader {
+        id: id.clone(),
+        parent: None,
+        writer: String::new(),
+        quiet: false,
+        partial: false,
+        base: None,
+        packs: Vec::new(),
+        time: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let tree = Tree { header, rows, removed: crate::rows::Removed::new() };
+    let bytes = tree.encode().map_err(|error| SyncError::System(format!("the rows cannot be noted: {error}")))?;
+    Ok(state.write(name, &bytes)?)
+}
+
+/// Trees have a row for every parent; what a directory took in may lack one.
+fn add_parents(rows: &mut Rows) {
+    let missing: Vec<_> =
+        rows.keys().flat_map(crate::rows::RelPath::ancestors).filter(|up| !rows.contains_key(up)).collect();
+    rows.extend(missing.into_iter().map(|up| (up, crate::rows::Row::dir(0o755))));
+}
+
+/// Makes of a commit noted as pending what the directory belongs to, now that a head tells of it.
+pub(super) fn settle_pending(
+    state: &State,
+    mine: &mut Mine,
+    head: Option<&super::remote::HeadAt>,
+) -> Result<bool, SyncError> {
+    let Some(pending) = mine.pending.clone() else { return Ok(false) };
+    let Some(id) = pending.snapshot.parse::<SnapshotId>().ok() else { return Ok(false) };
+    let applied = head.is_some_and(|at| at.head.has_in_lineage(&id));
+    if !applied {
+        return Ok(false);
+    }
+    if origin(state, "origin.pending")?.is_some() {
+        state.promote("origin.pending", "origin")?;
+        mine.snapshot = Some(pending.snapshot);
+        mine.birth = Some(pending.birth);
+        mine.seq = mine.seq.max(pending.seq);
+        mine.imported = false;
+    }
+    mine.pending = None;
+    state.set_mine(mine)?;
+    Ok(true)
+}
+
+/// What the server honours: known, measured before and noted, or measured now.
+pub(super) async fn with_abilities(store: Store, state: Option<&State>) -> Result<Store, SyncError> {
+    if store.abilities().is_some() {
+        return Ok(store);
+    }
+    let endpoint = store.endpoint();
+    let noted = state.map(|state| state.read("abilities")).transpose()?.flatten();
+    let noted: Option<BTreeMap<String, Abilities>> = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(abilities) = noted.and_then(|noted| noted.get(&endpoint).copied()) {
+        return Ok(store.with_abilities(abilities));
+    }
+    match store.probe().await {
+        Ok(abilities) => {
+            if !abilities.conditional_puts() {
+                tracing::warn!(
+                    "{endpoint} does not honour conditional writes: one writer at a time is safe, two containers of one \
+                     workspace can lose each other's commits"
+                );
+            }
+            if let Some(state) = state {
+                let note = BTreeMap::from([(endpoint, abilities)]);
+                state.write("abilities", &serde_json::to_vec(&note).unwrap_or_default())?;
+            }
+            Ok(store.with_abilities(abilities))
+        }
+        Err(error) => {
+            tracing::warn!("what {endpoint} honours could not be measured: {error}");
+            Ok(store)
+        }
+    }
+}
+
+/// Files, bytes and digest of a table.
+pub(super) fn totals(rows: &Rows) -> (u64, u64, String) {
+    let files = rows.values().filter(|row| row.kind == crate::rows::Kind::File);
+    let (count, bytes) = files.fold((0, 0), |(count, bytes), row| (count + 1, bytes + row.size));
+    (count, bytes, tree_digest(rows).to_string())
+}
+
+/// Where files are staged on their way in.
+pub(super) fn staging(config: &Config) -> PathBuf {
+    config.state.join("staging")
+}
+
+/// Refuses to work behind the back of a supervisor that looks after the directory.
+pub(super) fn refuse_supervised(config: &Config) -> Result<(), SyncError> {
+    if std::os::unix::net::UnixStream::connect(config.state.join("commit.sock")).is_ok() {
+        return Err(SyncError::Guard(format!(
+            "{} is the workspace of a running container: use `stopover commit`",
+            config.dir.display()
+        )));
+    }
+    Ok(())
+}
