@@ -8,6 +8,8 @@ use super::{failure::Failure, log};
 use crate::{
     config::{Call, Config, ConfigError, Handover, Loaded, LogFormat, Need, Sources, flag_values, load},
     report::Level,
+    sync::Setting,
+    sys,
 };
 
 /// Everything that was given.
@@ -40,6 +42,13 @@ impl Context {
     /// What PID 1 handed over, if this is a child of it.
     pub(super) fn handover(&self) -> Option<&Handover> {
         self.handover.as_ref()
+    }
+
+    /// What a sync runs with besides the configuration.
+    pub(super) fn setting(&self) -> Setting {
+        let handover = self.handover.clone().unwrap_or_default();
+        let own_processes = if self.handover.is_some() { vec![sys::process::parent()] } else { Vec::new() };
+        Setting { run_user: handover.user, own_processes, handover }
     }
 
     /// Where the command was started.

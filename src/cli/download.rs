@@ -7,11 +7,13 @@ use clap::Args;
 use super::{
     context::Context,
     failure::Failure,
+    progress::Listener,
+    pull,
     runtime::{Cancel, block_on},
 };
 use crate::{
     config::{Call, Need},
-    report::Exit,
+    sync,
 };
 
 /// Fetch a whole workspace into a directory
@@ -51,9 +53,11 @@ impl Download {
             dry_run: self.dry_run,
             ..Call::default()
         };
-        let _config = context.config_of_directory(&Need::Named(self.name), call, self.directory.as_deref())?;
-        let _ = self.json;
-        let _: () = block_on(Cancel::BySignals, super::later::later("download"))?;
-        Ok(Exit::Success.code())
+        let config = context.config_of_directory(&Need::Named(self.name), call, self.directory.as_deref())?;
+        let listener = Listener::new(context, &config)?;
+        let pulled =
+            block_on(Cancel::BySignals, async { Ok(sync::download(&config, &context.setting(), &listener).await?) })?;
+        drop(listener);
+        pull::print(&config, &pulled, self.json)
     }
 }

@@ -6,6 +6,8 @@ use super::log;
 use crate::{
     config::{ConfigError, LogFormat},
     report::{Exit, Level},
+    store::StoreErrorKind,
+    sync::SyncError,
 };
 
 /// A command that failed.
@@ -56,6 +58,18 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Usage, error)
+    }
+}
+
+impl From<SyncError> for Failure {
+    fn from(error: SyncError) -> Self {
+        let exit = match &error {
+            error if error.is_guard() => Exit::Guard,
+            SyncError::Store(error) if error.kind == StoreErrorKind::Settings => Exit::Usage,
+            SyncError::Deleted(..) => Exit::NotStored,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error)
     }
 }
 

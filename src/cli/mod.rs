@@ -21,6 +21,7 @@ mod list;
 mod log;
 mod man;
 mod output;
+mod preview;
 mod progress;
 mod pull;
 mod run;

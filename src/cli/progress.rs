@@ -9,9 +9,9 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::log;
+use super::{child, context::Context, failure::Failure, log};
 use crate::{
-    config::LogFormat,
+    config::{Config, LogFormat},
     report::{Events, Level, Phase, Progress, Receipt, bytes, grouped},
 };
 
@@ -39,6 +39,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) struct Listener {
     /// PID 1's status pipe.
     status: Option<Mutex<File>>,
+    /// PID 1's receipt pipe, of a commit: a receipt goes there at the durable point, and one at the end.
+    receipt: Option<Mutex<File>>,
     format: LogFormat,
     shown: Mutex<Shown>,
 }
@@ -52,12 +54,33 @@ struct Shown {
 }
 
 impl Listener {
-    /// `status` is PID 1's pipe, for its children.
-    pub(super) fn new(status: Option<File>, format: LogFormat) -> Self {
-        if status.is_none() && format == LogFormat::Text && std::io::stderr().is_terminal() {
+    /// For this command; as a child of PID 1 it tells that one too.
+    pub(super) fn new(context: &Context, config: &Config) -> Result<Self, Failure> {
+        let status = child::pipe(context.handover().and_then(|handover| handover.status))?;
+        if context.handover().is_none() && config.log_format == LogFormat::Text && std::io::stderr().is_terminal() {
             *locked(&BARS) = Some(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
         }
-        Self { status: status.map(Mutex::new), format, shown: Mutex::default() }
+        Ok(Self::quiet(status, None, config.log_format))
+    }
+
+    /// The same of a commit, which writes receipts.
+    pub(super) fn of_commit(context: &Context, config: &Config) -> Result<Self, Failure> {
+        let receipt = child::pipe(context.handover().and_then(|handover| handover.receipt))?;
+        let mut listener = Self::new(context, config)?;
+        listener.receipt = receipt.map(Mutex::new);
+        Ok(listener)
+    }
+
+    fn quiet(status: Option<File>, receipt: Option<File>, format: LogFormat) -> Self {
+        Self { status: status.map(Mutex::new), receipt: receipt.map(Mutex::new), format, shown: Mutex::default() }
+    }
+
+    /// Writes a receipt for PID 1, a line of its own.
+    pub(super) fn write_receipt(&self, receipt: &Receipt) {
+        if let (Some(pipe), Ok(mut line)) = (&self.receipt, serde_json::to_vec(receipt)) {
+            line.push(b'\n');
+            child::write_receipt(Some(&mut locked(pipe)), &line);
+        }
     }
 
     fn tell(&self, event: u8) {
@@ -137,7 +160,9 @@ impl Events for Listener {
         self.tell(b'r');
     }
 
-    fn durable(&self, _: &Receipt) {
+    fn durable(&self, receipt: &Receipt) {
+        // Before the event: whoever waits for it reads the receipt when it comes.
+        self.write_receipt(receipt);
         self.tell(b'd');
     }
 }
@@ -171,15 +196,24 @@ mod tests {
         assert_eq!(sentence(&Progress::new(Phase::Cleanup, 1000, 2000, None)), "cleanup: 50 %, 1,000 of 2,000");
     }
 
+    fn pipe() -> (std::io::PipeReader, File) {
+        let (read, write) = std::io::pipe().unwrap();
+        (read, File::from(std::os::fd::OwnedFd::from(write)))
+    }
+
     #[test]
-    fn pid_1_gets_one_byte_for_each_moment() {
-        let (mut read, write) = std::io::pipe().unwrap();
-        let listener = Listener::new(Some(File::from(std::os::fd::OwnedFd::from(write))), LogFormat::Text);
+    fn pid_1_gets_one_byte_for_each_moment_and_the_receipt_before_it() {
+        let ((mut events, status), (mut receipts, receipt)) = (pipe(), pipe());
+        let listener = Listener::quiet(Some(status), Some(receipt), LogFormat::Text);
         listener.lockfiles();
         listener.ready();
+        listener.durable(&Receipt::failed("no"));
         drop(listener);
-        let mut events = Vec::new();
-        read.read_to_end(&mut events).unwrap();
-        assert_eq!(events, b"mr");
+        let mut bytes = Vec::new();
+        events.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"mrd");
+        let mut text = String::new();
+        receipts.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("\"error\":\"no\"}\n") && text.lines().count() == 1, "{text}");
     }
 }

@@ -1,5 +1,7 @@
 //! `stopover pull`: the restore alone. As a child of PID 1 it also says how far it is, and which directory it filled.
 
+use std::fs::File;
+
 use clap::Args;
 
 use super::{
@@ -7,40 +9,66 @@ use super::{
     child,
     context::Context,
     failure::Failure,
-    output,
+    log, output,
     progress::Listener,
     runtime::{Cancel, block_on},
 };
 use crate::{
-    config::{Handover, Need},
-    report::Exit,
+    config::{Config, LogLevel, Need},
+    report::Level,
+    sync::{self, Pulled},
 };
 
 /// Restore the workspace into the directory
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  stopover pull --workspace s3://BUCKET/PREFIX/USER/NAME --dir ./site")]
 pub(super) struct Pull {
-    #[command(flatten)]
-    guards: RestoreGuards,
     /// Say what would be done, write nothing
     #[arg(long)]
     dry_run: bool,
     /// Print what was restored as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    guards: RestoreGuards,
 }
 
 impl Pull {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
         let config = context.config(&Need::Workspace, self.guards.call(self.dry_run))?;
-        let handover = context.handover().cloned().unwrap_or_default();
-        let mut receipt = child::pipe(handover.receipt)?;
-        let listener = Listener::new(child::pipe(handover.status)?, config.log_format);
-        let _ = (&config, &mut receipt, &listener, Handover::default());
-        let _: () = block_on(Cancel::BySignals, super::later::later("pull"))?;
-        if self.json {
-            output::text("")?;
+        let mut receipt: Option<File> = child::pipe(context.handover().and_then(|handover| handover.receipt))?;
+        let listener = Listener::new(context, &config)?;
+        let pulled =
+            block_on(Cancel::BySignals, async { Ok(sync::pull(&config, &context.setting(), &listener).await?) })?;
+        drop(listener);
+        if context.handover().is_none() {
+            return print(&config, &pulled, self.json);
         }
-        Ok(Exit::Success.code())
+        let (device, inode) = pulled.directory;
+        let snapshot = pulled.restored.snapshot.as_deref().unwrap_or("-");
+        let report = serde_json::to_string(&pulled.restored).map_err(Failure::failed)?;
+        child::write_receipt(receipt.as_mut(), format!("{snapshot} {device} {inode}\n{report}\n").as_bytes());
+        name_refused(&config, &pulled);
+        if config.log >= LogLevel::Info {
+            log::line(config.log_format, Level::Info, &pulled.proof);
+        }
+        Ok(pulled.exit.code())
+    }
+}
+
+/// What was restored, as JSON or as its proof; what was refused is named on stderr either way.
+pub(super) fn print(config: &Config, pulled: &Pulled, as_json: bool) -> Result<u8, Failure> {
+    name_refused(config, pulled);
+    if as_json {
+        output::json(&pulled.restored)?;
+    } else {
+        output::text(&format!("{}\n", pulled.proof))?;
+    }
+    Ok(pulled.exit.code())
+}
+
+fn name_refused(config: &Config, pulled: &Pulled) {
+    for refused in &pulled.restored.refused {
+        log::line(config.log_format, Level::Warn, &format!("not taken: {} ({})", refused.key, refused.reason));
     }
 }

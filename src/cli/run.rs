@@ -12,11 +12,19 @@ use std::{
 use clap::{ArgMatches, Args};
 use serde_json::json;
 
-use super::{args::RestoreGuards, context::Context, failure::Failure, log};
+use super::{
+    args::RestoreGuards,
+    context::Context,
+    failure::Failure,
+    log, output,
+    preview::Preview,
+    runtime::{Cancel, block_on},
+};
 use crate::{
-    config::{ConfigError, Loaded, LogFormat, Need, flag_words},
-    report::{Exit, Level},
-    supervise,
+    config::{Config, ConfigError, Loaded, LogFormat, Need, flag_words},
+    install::{self, ExplainedStart, Explanation},
+    report::{Exit, Level, Unheard},
+    supervise, sync,
 };
 
 /// Where Kubernetes and ECS look for last words.
@@ -50,21 +58,57 @@ impl Run {
     }
 
     pub(super) fn run(self, context: &Context, matches: &ArgMatches) -> u8 {
-        log::as_container();
+        if !self.dry_run {
+            log::as_container();
+        }
         match context.load(&Need::IfSet, self.guards.call(self.dry_run)) {
-            Ok(loaded) => self.live(loaded, matches),
+            Ok(loaded) => self.live(context, loaded, matches),
             Err(error) => misconfigured(context, matches, &error),
         }
     }
 
-    fn live(self, loaded: Loaded, matches: &ArgMatches) -> u8 {
+    fn live(self, context: &Context, loaded: Loaded, matches: &ArgMatches) -> u8 {
         let Loaded { config, warnings } = loaded;
         for warning in warnings {
             log::line(config.log_format, Level::Warn, &warning);
         }
+        if self.dry_run {
+            crate::sys::entry::restore_inherited_mask();
+            return self.preview(context, &config).unwrap_or_else(|failure| {
+                failure.print(config.log_format);
+                failure.code()
+            });
+        }
         let mut options = flag_words(matches);
         options.extend(self.guards.words().map(OsString::from));
         supervise::run(&config, self.command, options)
+    }
+}
+
+impl Run {
+    /// What would be restored, installed and started. Nothing is PID 1 here, and nothing is written.
+    fn preview(&self, context: &Context, config: &Config) -> Result<u8, Failure> {
+        let given = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
+        let mut explanation = if config.workspace.is_some() {
+            log::start(config);
+            let (pulled, preview) = block_on(Cancel::BySignals, async {
+                let pulled = sync::pull(config, &context.setting(), &Unheard).await?;
+                Ok((pulled, Preview::of(config).await?))
+            })?;
+            output::text(&format!("{}\n", pulled.proof))?;
+            install::explain(&preview, &config.dir, &config.install)
+                .map_err(|error| Failure::new(Exit::InstallFailed, error))?
+        } else if given.is_empty() {
+            return Err(Failure::new(Exit::Usage, "nothing to run: give a command (stopover run -- CMD)"));
+        } else {
+            Explanation { install: Vec::new(), start: None, warnings: Vec::new() }
+        };
+        if !given.is_empty() {
+            explanation.start = Some(ExplainedStart { command: given, because: "the command line".to_owned() });
+            explanation.warnings.retain(|warning| !warning.starts_with("no start command"));
+        }
+        output::text(&explanation.to_string())?;
+        Ok(Exit::Success.code())
     }
 }
 

@@ -233,6 +233,8 @@ pub(super) fn resolve(values: &Values, need: &Need) -> Result<Named, ConfigError
                 second_url,
             });
         }
+    } else if *need == Need::Workspace && plain {
+        return Err(values.wrong("STOPOVER_WORKSPACE", "this needs a workspace: s3://BUCKET/PREFIX/USER/NAME"));
     } else if *need == Need::Workspace {
         return Err(ConfigError::Missing {
             name: "STOPOVER_WORKSPACE",
@@ -315,6 +317,8 @@ mod tests {
             assert!(error.starts_with(&format!("{missing} is not set: ")), "{error}");
         }
         assert!(resolved(&[], &Need::Workspace).unwrap_err().starts_with("STOPOVER_WORKSPACE is not set"));
+        let none = resolved(&[("STOPOVER_WORKSPACE", "none")], &Need::Workspace).unwrap_err();
+        assert!(none.contains("is \"none\""), "{none}");
         assert!(resolved(&[BUCKET], &Need::Nothing).is_ok());
     }
 

@@ -112,9 +112,9 @@ impl fmt::Display for Diagnosis {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "server: {}", self.server.as_deref().unwrap_or("none"))?;
         for check in &self.checks {
-            writeln!(out, "{} {}: {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.seen)?;
+            writeln!(out, "{} {}: {}", if check.ok { "yes" } else { "no " }, check.name, check.seen)?;
             if let Some(follows) = &check.follows {
-                writeln!(out, "     {follows}")?;
+                writeln!(out, "    {follows}")?;
             }
         }
         Ok(())
@@ -237,7 +237,7 @@ mod tests {
         );
         assert_eq!(
             diagnosis.to_string(),
-            "server: http://minio:9000\nFAIL delete on condition: ignored\n     HEAD, compare, DELETE\n"
+            "server: http://minio:9000\nno  delete on condition: ignored\n    HEAD, compare, DELETE\n"
         );
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rounded;
+
 /// How far the live tree is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -126,6 +128,8 @@ pub struct Restored {
 
 /// The most entries a list of a receipt has.
 pub const LONGEST_LIST: usize = 1000;
+/// The most bytes of JSON a list of a receipt has: three of them stay below what PID 1 keeps of a receipt.
+const LARGEST_LIST: usize = 256 << 10;
 
 impl Receipt {
     /// Of a commit that came to nothing.
@@ -156,26 +160,37 @@ impl Receipt {
         self.durable && !self.partial && self.not_stored.is_empty() && self.error.is_none()
     }
 
-    /// The same with lists of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
+    /// The same as it is written: lists of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.omitted += cut(&mut self.not_stored) + cut(&mut self.not_deleted) + cut(&mut self.conflicts);
+        self.seconds = rounded(self.seconds);
         self
     }
 }
 
 impl Restored {
-    /// The same with a list of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
+    /// The same as it is written: a list of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.omitted += cut(&mut self.refused);
+        self.seconds = rounded(self.seconds);
         self
     }
 }
 
-fn cut<T>(list: &mut Vec<T>) -> u64 {
-    let over = list.len().saturating_sub(LONGEST_LIST);
-    list.truncate(LONGEST_LIST);
+fn cut<T: Serialize>(list: &mut Vec<T>) -> u64 {
+    let mut bytes = 0;
+    let kept = list
+        .iter()
+        .take(LONGEST_LIST)
+        .take_while(|entry| {
+            bytes += serde_json::to_string(entry).map_or(LARGEST_LIST, |text| text.len() + 1);
+            bytes <= LARGEST_LIST
+        })
+        .count();
+    let over = list.len() - kept;
+    list.truncate(kept);
     over as u64
 }
 
@@ -248,5 +263,13 @@ mod tests {
         assert_eq!((cut.not_stored.len(), cut.not_deleted.len(), cut.omitted), (1000, 1000, 501));
         assert_eq!(serde_json::to_value(cut.clone()).unwrap()["omitted"], 501);
         assert_eq!(cut.clone().bounded(), cut);
+
+        let path = "\u{1}".repeat(4000);
+        let mut large = receipt();
+        large.not_stored = vec![NotStored { path: path.clone(), reason: NotStoredReason::Denied }; 900];
+        large.conflicts = vec![Conflict { path: path.clone(), copy: path }; 900];
+        let cut = large.bounded();
+        assert!(serde_json::to_vec(&cut).unwrap().len() < 1 << 20);
+        assert_eq!(cut.omitted, 1800 - (cut.not_stored.len() + cut.conflicts.len()) as u64);
     }
 }
