@@ -9,6 +9,10 @@ use std::{
     thread,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 const COMMANDS: [&str; 14] = [
@@ -279,4 +283,47 @@ fn doctor_says_what_is_denied_and_prints_no_secret() {
     assert!(connection["seen"].as_str().is_some_and(|seen| seen.contains("AccessDenied")), "{connection}");
     assert!(connection["follows"].is_string());
     assert!(!stdout(&output).contains("hidden-secret") && !stderr(&output).contains("hidden-secret"));
+}
+
+#[test]
+fn a_signal_cancels_a_pull_at_once_and_is_its_exit_code() {
+    for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut child = command(&["pull", "--dir", text(directory.path())])
+            .env("STOPOVER_WORKSPACE", "s3://bucket/ann/site")
+            .env("S3_ENDPOINT", &server)
+            .env("S3_ACCESS_KEY", "a")
+            .env("S3_SECRET_KEY", "b")
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("stopover starts");
+        // It has asked, and nobody answers.
+        let waiting = listener.accept().expect("a request");
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("a signal");
+        assert_eq!(child.wait().expect("an end").code(), Some(code), "{signal}");
+        drop(waiting);
+    }
+}
+
+#[test]
+fn bad_access_is_said_in_one_line_with_what_to_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = a_server_that_denies_everything();
+    for words in [&["pull"][..], &["download", "site"]] {
+        let output = command(words)
+            .args(["--dir", text(directory.path())])
+            .env("STOPOVER_WORKSPACE", "s3://bucket/ann/site")
+            .env("S3_ENDPOINT", &server)
+            .env("S3_ACCESS_KEY", "a")
+            .env("S3_SECRET_KEY", "b")
+            .env("STOPOVER_LOG", "error")
+            .output()
+            .expect("stopover starts");
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+        assert!(stderr(&output).starts_with("stopover: error: bucket \"bucket\" refused "), "{}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
 }
