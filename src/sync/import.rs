@@ -27,8 +27,6 @@ const TRIES: u32 = 8;
 pub(super) struct Found {
     pub(super) head: Option<HeadAt>,
     pub(super) import: Import,
-    /// The tree of the head, if it has one.
-    pub(super) tree: Option<(Rows, Removed)>,
     /// Whether there is a workspace: a head that is not deleted, or any object.
     pub(super) exists: bool,
 }
@@ -103,7 +101,7 @@ async fn join(
     }
     let has_head = tree.is_some();
     let exists = has_head || !objects.is_empty();
-    Ok(Found { head, import: found, tree, exists })
+    Ok(Found { head, import: found, exists })
 }
 
 fn object(listed: Listed) -> Object {

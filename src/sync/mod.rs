@@ -5,14 +5,19 @@
 //! know who called it (a person, a child of PID 1) nor how its results are printed.
 
 mod base;
+mod commit;
+mod control;
 mod error;
 mod import;
+mod live_tree;
 mod publish;
 mod pull;
 mod remote;
 mod restore;
 mod session;
 
+pub use commit::commit;
+pub use control::Control;
 pub use error::SyncError;
 pub use pull::{Pulled, download, pull};
 pub use session::Setting;

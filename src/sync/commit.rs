@@ -1,0 +1,528 @@
+//! Commit: what changed in the directory goes to the bucket.
+//!
+//! Read head, scan, merge, write the live tree, write the tree of all rows, move head. In a plain workspace the live
+//! tree is the authority, so it is written first; the tree then says what plain objects cannot (modes, links, empty
+//! directories), each row with the version of the object it is true for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Mutex,
+    time::Instant,
+};
+
+use super::{
+    Setting, SyncError,
+    base::{base_of, is_gone, theirs_of},
+    control::Control,
+    live_tree::{LiveTree, Outcome},
+    publish::{Published, publish},
+    remote::{HeadAt, present_tree, random, read_head, read_tree, written},
+    session::{
+        adopt, connect, lock, origin, owners, scan_directory, set_origin, settle_pending, totals, with_abilities,
+        workspace,
+    },
+};
+use crate::{
+    config::{Config, Mode, OnDeadline},
+    plan::{Base, ChangeKind, Merged, Order, Owners, Seen, changes, merge3, ours_for_merge, tombstones, upload_plan},
+    report::{Conflict, Events, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt},
+    rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
+    snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
+    state::{Mine, Pending, Ready, State},
+    store::{Put, PutIf, Store},
+    worktree::{Directory, Index, Presence, Scan},
+};
+
+/// How often a lost race is run again.
+const TRIES: u32 = 12;
+
+/// Commits the directory.
+///
+/// With a control (the last commit of a container) it is two commits in one process: one beside the app's shutdown,
+/// one when no process of the app is left.
+///
+/// # Errors
+/// A guard, the server, the disk. What was not committed is still in the directory, and the next commit stores it.
+pub async fn commit(
+    config: &Config,
+    setting: &Setting,
+    control: Option<Control>,
+    events: &dyn Events,
+) -> Result<Receipt, SyncError> {
+    if config.mode == Mode::ReadOnly && !config.call.dry_run {
+        return Err(SyncError::Guard("STOPOVER_MODE=read-only: nothing is committed".to_owned()));
+    }
+    let mut committer = Committer::open(config, setting).await?;
+    let control = control.unwrap_or_default();
+    if !control.is_last() {
+        return committer.commit(!setting.handover.app_alive, &control, events).await;
+    }
+    // The early one must not be waited for when the app is gone: what it uploaded counts all the same.
+    if !control.app_is_gone() {
+        match committer.commit(false, &control, events).await {
+            Ok(_) => {}
+            Err(error @ (SyncError::Guard(_) | SyncError::Deleted(..) | SyncError::Newer(_))) => return Err(error),
+            Err(error) => tracing::warn!("the early commit failed and is tried again: {error}"),
+        }
+        control.wait_until_app_is_gone().await;
+    }
+    committer.commit(true, &control, events).await
+}
+
+struct Committer<'a> {
+    config: &'a Config,
+    setting: &'a Setting,
+    store: Store,
+    dir: Directory,
+    state: State,
+    _lock: crate::state::Lock,
+    mine: Mine,
+    origin: Option<Rows>,
+    index: Index,
+    sent: Mutex<HashMap<RelPath, (ETag, Hash)>>,
+    url: String,
+}
+
+impl<'a> Committer<'a> {
+    async fn open(config: &'a Config, setting: &'a Setting) -> Result<Self, SyncError> {
+        let url = workspace(config)?.url();
+        if !config.dir.exists() {
+            return Err(SyncError::Directory(format!("directory does not exist: {}", config.dir.display())));
+        }
+        let dir = Directory::open(&config.dir)?;
+        let handover = &setting.handover;
+        if handover.directory.is_some_and(|known| known != dir.identity()) {
+            return Err(SyncError::Directory(format!(
+                "{} is not the directory that was restored: nothing of it is committed",
+                config.dir.display()
+            )));
+        }
+        let not_restored = || {
+            SyncError::Directory(format!(
+                "{} was never restored from {url}: `stopover pull` first, or `stopover upload` to add what is here",
+                config.dir.display()
+            ))
+        };
+        let state = match State::open(&config.state)? {
+            Some(state) => state,
+            None if handover.ready => State::create(&config.state)?,
+            None => return Err(not_restored()),
+        };
+        let (state, lock) = lock(state).await?;
+        let store = connect(config).await?;
+        let noted = state.mine()?.filter(|_| matches!(state.ready(), Ok(Some(_))));
+        if state.pulling()?.is_some() {
+            return Err(SyncError::Directory(format!(
+                "a restore of {} did not finish: `stopover pull` first; nothing half restored is committed",
+                config.dir.display()
+            )));
+        }
+        let (mine, origin) = match noted {
+            Some(mine) => {
+                if mine.directory != Some(dir.identity()) {
+                    return Err(SyncError::Directory(format!(
+                        "{} is not the directory that {} was restored into: `stopover pull` first",
+                        config.dir.display(),
+                        mine.workspace
+                    )));
+                }
+                if mine.workspace != url {
+                    return Err(SyncError::Guard(format!(
+                        "{} holds {}, not {url}",
+                        config.dir.display(),
+                        mine.workspace
+                    )));
+                }
+                (mine, origin(&state, "origin")?)
+            }
+            None if handover.ready => remember(&store, &state, &dir, &url, handover.pulled.as_deref()).await?,
+            None => return Err(not_restored()),
+        };
+        let sent = state.sent()?.into_iter().filter_map(|sent| {
+            let path = RelPath::from_text(&sent.path).ok()?;
+            Some((path, (ETag::new(sent.etag), Hash::from_hex(&sent.hash)?)))
+        });
+        let sent = Mutex::new(sent.collect());
+        let index = Index::load(&state.path().join("index"));
+        Ok(Self { config, setting, store, dir, state, _lock: lock, mine, origin, index, sent, url })
+    }
+
+    /// One commit, tried again as long as other writers are faster.
+    async fn commit(&mut self, quiet: bool, control: &Control, events: &dyn Events) -> Result<Receipt, SyncError> {
+        let begun = Instant::now();
+        let before = self.store.counters();
+        let hurry = control.is_last();
+        let index = std::mem::take(&mut self.index);
+        let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
+        let (scan, mut head) = futures_util::future::try_join(scan, read_head(&self.store)).await?;
+        self.index = scan.index.clone();
+        for warning in &scan.warnings {
+            tracing::debug!("{warning}");
+        }
+        if !self.config.call.dry_run {
+            self.store = with_abilities(self.store.clone(), Some(&self.state)).await?;
+        }
+        for _ in 0..TRIES {
+            self.check(head.as_ref())?;
+            if let Some(mut receipt) = self.try_once(&scan, head.as_ref(), quiet, control, events).await? {
+                let now = self.store.counters();
+                receipt.requests = now.requests - before.requests;
+                receipt.bytes_sent = now.bytes_sent - before.bytes_sent;
+                receipt.seconds = begun.elapsed().as_secs_f64();
+                self.warn(&scan);
+                return Ok(receipt.bounded());
+            }
+            head = read_head(&self.store).await?;
+        }
+        Err(SyncError::Contended(self.url.clone(), TRIES))
+    }
+
+    /// What head says about this directory's past.
+    fn check(&mut self, head: Option<&HeadAt>) -> Result<(), SyncError> {
+        if settle_pending(&self.state, &mut self.mine, head)? {
+            self.origin = origin(&self.state, "origin")?;
+        }
+        if is_gone(&self.mine, head) {
+            return Err(SyncError::Deleted(self.url.clone(), self.config.dir.display().to_string()));
+        }
+        Ok(())
+    }
+
+    /// One try; `None` where another writer was faster.
+    async fn try_once(
+        &mut self,
+        scan: &Scan,
+        head: Option<&HeadAt>,
+        quiet: bool,
+        control: &Control,
+        events: &dyn Events,
+    ) -> Result<Option<Receipt>, SyncError> {
+        let now = present_tree(&self.store, head).await?;
+        let (theirs, removed) = theirs_of(&self.store, &self.mine, head, self.origin.as_ref(), now).await?;
+        let (_, owners) = owners(self.config, self.setting);
+        let mut local = Local::new(scan, owners, self.origin.as_ref(), &theirs, &self.dir);
+        let base = base_of(&self.mine, head, self.origin.as_ref());
+        let (_, merged) = local.merge(base, &theirs, false);
+        let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
+        let mut plan = upload_plan(&theirs, &merged, order);
+        let has_changes = !changes(&theirs, &merged.rows).is_empty() || !plan.is_empty();
+        if self.config.call.dry_run {
+            return Ok(Some(self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None)));
+        }
+        if !has_changes {
+            self.save_index()?;
+            let receipt = self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
+            events.durable(&receipt);
+            return Ok(Some(receipt));
+        }
+        plan = plan.with_tombstones(&removed, &merged);
+        let known: Vec<&Rows> = std::iter::once(&theirs).chain(self.origin.as_ref()).collect();
+        let stop = || !quiet && control.app_is_gone() || control.time_is_up();
+        let live_tree = LiveTree {
+            store: &self.store,
+            dir: &self.dir,
+            state: Some(&self.state),
+            head,
+            sent: &self.sent,
+            known: &known,
+            stop: &stop,
+            events,
+        };
+        let outcome = live_tree.run(&plan).await?;
+        if outcome.lost {
+            return Ok(None);
+        }
+        if outcome.stopped && !control.time_is_up() {
+            // The app is gone: the second scan begins at once, and what was put is known again.
+            return Ok(Some(self.receipt(&theirs, &merged, &outcome, &local, quiet, None)));
+        }
+        let is_partial = local.take(&outcome);
+        if is_partial && outcome.stopped && self.config.on_deadline == OnDeadline::Old {
+            let mut receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, None);
+            receipt.durable = false;
+            return Ok(Some(receipt));
+        }
+        if !quiet && control.app_is_gone() {
+            return Ok(Some(self.receipt(&theirs, &merged, &outcome, &local, quiet, None)));
+        }
+        let (ours, merged) = local.merge(base, &theirs, is_partial);
+        let rows = self.stored_rows(&merged, &theirs, &outcome);
+        let (ours, markers) = (with_versions(ours, &rows), self.markers());
+        let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
+        let next = self.next(head, quiet, is_partial, &rows, tombstones).await?;
+        self.note_pending(&next, &ours)?;
+        match publish(&self.store, head, &next).await? {
+            Published::Won => {}
+            Published::Lost => return Ok(None),
+            Published::Gone => {
+                return Err(SyncError::Deleted(self.url.clone(), self.config.dir.display().to_string()));
+            }
+        }
+        let receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, Some(&next));
+        events.durable(&receipt);
+        self.settle(&next, ours)?;
+        self.warn_of_size(&rows);
+        Ok(Some(receipt))
+    }
+
+    /// R with the version of each object it is true for. A file that has none is in no object: it has no row.
+    fn stored_rows(&self, merged: &Merged, theirs: &Rows, outcome: &Outcome) -> Rows {
+        let mut rows = merged.rows.clone();
+        for (path, row) in &mut rows {
+            if row.kind != Kind::File {
+                row.etag = None;
+                continue;
+            }
+            let known = [outcome.stored.get(path), theirs.get(path)].into_iter().flatten();
+            let version = known.filter(|known| known.same_content(row)).find_map(|known| known.etag.clone());
+            row.etag = version;
+        }
+        // Copies of outside edits that were met on the way.
+        for copy in outcome.copies.values() {
+            rows.extend(outcome.stored.get(copy).map(|row| (copy.clone(), row.clone())));
+        }
+        rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
+        rows
+    }
+
+    fn markers(&self) -> BTreeMap<RelPath, ETag> {
+        let markers = self.mine.markers.iter();
+        markers.filter_map(|(path, etag)| Some((RelPath::from_text(path).ok()?, ETag::new(etag.clone())))).collect()
+    }
+
+    /// Writes the tree, and makes the head that names it.
+    async fn next(
+        &self,
+        head: Option<&HeadAt>,
+        quiet: bool,
+        partial: bool,
+        rows: &Rows,
+        removed: Removed,
+    ) -> Result<Head, SyncError> {
+        let written = written(&self.store)?;
+        let old = head.map(|at| &at.head);
+        let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
+        let tree = Tree {
+            header: TreeHeader {
+                id: id.clone(),
+                parent: old.and_then(|head| head.snapshot.clone()),
+                writer: written.writer.clone(),
+                quiet,
+                partial,
+                base: None,
+                packs: Vec::new(),
+                time: written.time,
+            },
+            rows: rows.clone(),
+            removed,
+        };
+        let bytes =
+            tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &self.url))?;
+        // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
+        match self.store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
+            Put::Done(_) | Put::Refused | Put::Missing => {}
+            Put::Uncertain(error) => return Err(error.into()),
+        }
+        Ok(match old {
+            None => Head::first_plain(id, random()?, written),
+            Some(head) if head.state == HeadState::Deleted => head.reborn_plain(id, random()?, written),
+            Some(head) => head.next(id, written),
+        })
+    }
+
+    fn note_pending(&mut self, next: &Head, ours: &Rows) -> Result<(), SyncError> {
+        let Some(id) = &next.snapshot else { return Ok(()) };
+        set_origin(&self.state, "origin.pending", ours, id)?;
+        self.mine.pending = Some(Pending { snapshot: id.to_string(), birth: next.birth.to_string(), seq: next.seq });
+        Ok(self.state.set_mine(&self.mine)?)
+    }
+
+    /// The commit is durable: what its scan saw is what the directory took in.
+    fn settle(&mut self, next: &Head, ours: Rows) -> Result<(), SyncError> {
+        self.state.promote("origin.pending", "origin")?;
+        self.origin = Some(ours);
+        let id = next.snapshot.as_ref().map(ToString::to_string);
+        self.mine = Mine {
+            snapshot: id.clone(),
+            birth: Some(next.birth.to_string()),
+            seen: id,
+            seq: next.seq,
+            pending: None,
+            imported: false,
+            tombstone: None,
+            ..self.mine.clone()
+        };
+        self.state.set_mine(&self.mine)?;
+        self.state.forget("sent")?;
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.save_index()
+    }
+
+    fn save_index(&self) -> Result<(), SyncError> {
+        Ok(self.index.save(&self.state.path().join("index"))?)
+    }
+
+    fn receipt(
+        &self,
+        theirs: &Rows,
+        merged: &Merged,
+        outcome: &Outcome,
+        local: &Local,
+        quiet: bool,
+        next: Option<&Head>,
+    ) -> Receipt {
+        let changed = changes(theirs, &merged.rows);
+        let files = changed.iter().filter(|change| change.kind == Kind::File);
+        let deleted = files.clone().filter(|change| change.change == ChangeKind::Deleted).count() as u64;
+        let merged_copies = merged.copies.iter().map(|copy| (&copy.path, &copy.copy));
+        let conflicts = merged_copies.chain(&outcome.copies);
+        let snapshot = match next {
+            Some(next) => next.snapshot.as_ref().map(ToString::to_string),
+            None => self.mine.snapshot.clone(),
+        };
+        Receipt {
+            snapshot,
+            durable: true,
+            partial: !local.not_stored.is_empty(),
+            quiet,
+            files_changed: files.count() as u64 - deleted,
+            files_deleted: deleted,
+            bytes_sent: 0,
+            requests: 0,
+            seconds: 0.0,
+            live_tree: LiveTreeState::Current,
+            not_stored: local
+                .not_stored
+                .iter()
+                .map(|(path, reason)| NotStored { path: path.to_string(), reason: *reason })
+                .collect(),
+            not_deleted: outcome
+                .undeleted
+                .keys()
+                .map(|path| NotDeleted { path: path.to_string(), reason: "denied".to_owned() })
+                .collect(),
+            conflicts: conflicts
+                .map(|(path, copy)| Conflict { path: path.to_string(), copy: copy.to_string() })
+                .collect(),
+            omitted: 0,
+            error: None,
+        }
+    }
+
+    /// What users should not have to discover by loss.
+    fn warn(&self, scan: &Scan) {
+        let ignored: u64 = scan.ignored.iter().map(|rule| rule.files).sum();
+        if ignored > 0 {
+            let first = scan.ignored.first().map(|rule| format!("{:?} of {}", rule.rule, rule.source));
+            tracing::info!(
+                "{ignored} files are not stored because the rules ignore them, most by {}; `stopover status` says more",
+                first.unwrap_or_default()
+            );
+        }
+        if scan.dropped_bits > 0 {
+            tracing::info!("{} files have setuid, setgid or sticky bits, which are not kept", scan.dropped_bits);
+        }
+        for mount in &scan.mounts {
+            tracing::warn!("{mount} is a mount point: what is on it is not stored");
+        }
+    }
+
+    fn warn_of_size(&self, rows: &Rows) {
+        let (_, bytes, _) = totals(rows);
+        if bytes > self.config.size_warning_mb.saturating_mul(1 << 20) {
+            tracing::warn!(
+                "{} holds {} MiB, more than WORKSPACE_SIZE_WARNING_MB={}",
+                self.url,
+                bytes >> 20,
+                self.config.size_warning_mb
+            );
+        }
+    }
+}
+
+/// One scan, and what could not be stored of it.
+struct Local {
+    rows: Rows,
+    gone: BTreeSet<RelPath>,
+    not_stored: BTreeMap<RelPath, NotStoredReason>,
+}
+
+impl Local {
+    fn new(scan: &Scan, owners: Owners, origin: Option<&Rows>, theirs: &Rows, dir: &Directory) -> Self {
+        let mut rows = scan.rows.clone();
+        let nothing = Rows::new();
+        adopt(owners, &mut rows, &[origin.unwrap_or(&nothing), theirs]);
+        let missing = origin.into_iter().flat_map(BTreeMap::keys).filter(|path| !rows.contains_key(*path));
+        let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
+        let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
+        let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
+        Self { rows, gone, not_stored: unreadable.chain(changing).collect() }
+    }
+
+    fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
+        let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
+        let partial = partial || !not_stored.is_empty();
+        let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial };
+        let ours = ours_for_merge(&seen, base);
+        let merged = merge3(base, &ours, theirs);
+        (ours, merged)
+    }
+
+    /// Takes in what the live tree says: contents as they were put, and what was not put. Says whether some was not.
+    fn take(&mut self, outcome: &Outcome) -> bool {
+        for (path, stored) in &outcome.stored {
+            if let Some(row) = self.rows.get_mut(path)
+                && !outcome.copies.values().any(|copy| copy == path)
+            {
+                (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
+            }
+        }
+        self.not_stored.extend(outcome.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
+        !self.not_stored.is_empty() || !outcome.deleted
+    }
+}
+
+/// What a directory without notes belongs to, as PID 1 remembers it.
+async fn remember(
+    store: &Store,
+    state: &State,
+    dir: &Directory,
+    url: &str,
+    pulled: Option<&str>,
+) -> Result<(Mine, Option<Rows>), SyncError> {
+    tracing::warn!("{} was removed: everything is hashed again", state.path().display());
+    let mut mine = Mine { workspace: url.to_owned(), directory: Some(dir.identity()), ..Mine::default() };
+    let mut rows = None;
+    if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok())
+        && let Some(tree) = read_tree(store, &id).await?
+    {
+        mine.snapshot = Some(id.to_string());
+        mine.seen = Some(id.to_string());
+        mine.seq = id.seq();
+        rows = Some(tree.rows);
+    }
+    state.set_mine(&mine)?;
+    state.set_ready(&Ready { pulled: mine.snapshot.clone() })?;
+    Ok((mine, rows))
+}
+
+/// Objects that stay although they are removed: those that could not be deleted now, and where the deletes were not
+/// reached those of before.
+fn undeleted(removed: &Removed, outcome: &Outcome) -> BTreeMap<RelPath, ETag> {
+    let mut undeleted = outcome.undeleted.clone();
+    if !outcome.deleted {
+        undeleted.extend(removed.iter().filter_map(|(path, etag)| Some((path.clone(), etag.clone()?))));
+    }
+    undeleted
+}
+
+/// O: what the scan saw, with the versions that are known.
+fn with_versions(mut ours: Rows, stored: &Rows) -> Rows {
+    for (path, row) in &mut ours {
+        let known = stored.get(path).filter(|known| known.same_content(row));
+        if let Some(Row { etag, .. }) = known {
+            row.etag.clone_from(etag);
+        }
+    }
+    ours
+}

@@ -1,0 +1,93 @@
+//! What PID 1 tells the last commit while it runs: the deadline, and that the app is gone.
+
+use std::{
+    fs::File,
+    io::Read,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+
+/// Kept for the tree and head after the last put.
+const RESERVE: Duration = Duration::from_millis(1000);
+
+/// The last commit's instructions; by default there are none (a checkpoint, a person's commit).
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    listening: Option<Listening>,
+}
+
+#[derive(Clone, Debug)]
+struct Listening {
+    gone: watch::Receiver<bool>,
+    deadline: watch::Receiver<Option<Instant>>,
+}
+
+impl Control {
+    /// Listens on PID 1's pipe: `D` and eight little-endian bytes (nanoseconds of CLOCK_MONOTONIC) are a deadline; its
+    /// end means that no process of the app lives any more.
+    #[must_use]
+    pub fn listen(pipe: File) -> Self {
+        let (told_gone, gone) = watch::channel(false);
+        let (told_deadline, deadline) = watch::channel(None);
+        // A thread of its own, which ends with the pipe: nobody waits for it.
+        std::thread::spawn(move || {
+            let mut pipe = pipe;
+            let mut message = [0; 9];
+            while pipe.read_exact(&mut message).is_ok() {
+                if message[0] == b'D' {
+                    let mut nanos = [0; 8];
+                    nanos.copy_from_slice(&message[1..]);
+                    let until = Duration::from_nanos(u64::from_le_bytes(nanos));
+                    let left = until.saturating_sub(crate::sys::poll::monotonic());
+                    let _ = told_deadline.send(Some(Instant::now() + left));
+                }
+            }
+            let _ = told_gone.send(true);
+        });
+        Self { listening: Some(Listening { gone, deadline }) }
+    }
+
+    /// Whether this is the last commit.
+    #[must_use]
+    pub(super) fn is_last(&self) -> bool {
+        self.listening.is_some()
+    }
+
+    pub(super) fn app_is_gone(&self) -> bool {
+        self.listening.as_ref().is_some_and(|listening| *listening.gone.borrow())
+    }
+
+    /// Whether no put may begin any more, so that head can still be written.
+    pub(super) fn time_is_up(&self) -> bool {
+        let deadline = self.listening.as_ref().and_then(|listening| *listening.deadline.borrow());
+        deadline.is_some_and(|deadline| Instant::now() + RESERVE >= deadline)
+    }
+
+    pub(super) async fn wait_until_app_is_gone(&self) {
+        if let Some(listening) = &self.listening {
+            let mut gone = listening.gone.clone();
+            // An error means that the listening thread ended: then it was told.
+            let _ = gone.wait_for(|gone| *gone).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, os::fd::OwnedFd};
+
+    #[tokio::test]
+    async fn the_deadline_is_heard_and_the_end_of_the_pipe_is_the_end_of_the_app() {
+        let (read, mut write) = std::io::pipe().unwrap();
+        let control = Control::listen(File::from(OwnedFd::from(read)));
+        assert!(control.is_last() && !control.app_is_gone() && !control.time_is_up());
+        let mut message = vec![b'D'];
+        message.extend(0_u64.to_le_bytes());
+        write.write_all(&message).unwrap();
+        drop(write);
+        control.wait_until_app_is_gone().await;
+        assert!(control.app_is_gone() && control.time_is_up());
+    }
+}

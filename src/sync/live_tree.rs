@@ -1,0 +1,494 @@
+//! Making the live tree what the plan says: conditional puts, deletes last. No object is overwritten that is not the
+//! one the plan was made from: what somebody else put there meanwhile is kept beside ours.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
+    io::{self, Read},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+
+use super::{
+    SyncError,
+    import::hash_object,
+    remote::{HeadAt, blocking, is_still},
+};
+use crate::{
+    plan::{Delete, Put as PlannedPut, Source as From, UploadPlan},
+    report::{Events, NotStoredReason, Phase, Progress},
+    rows::{ETag, Hash, Hasher, Kind, PERMISSION_BITS, RelPath, Row, Rows},
+    state::{Sent, State},
+    store::{
+        Deleted, GetIf, Got, Meta, Put, PutIf, SAMPLE, Source, Store, StoreError, StoreErrorKind, content_type,
+        plain_etag,
+    },
+    worktree::{Directory, Stat},
+};
+
+/// Up to this size a file is one request, read whole.
+const WHOLE: u64 = 8 << 20;
+/// How often one object is tried while others keep changing it.
+const TRIES: u32 = 6;
+/// How old the last look at head may be before a delete without condition.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What was done to the live tree.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Rows as they lie in the bucket now, each with its version: what was put, and copies of outside edits.
+    pub(super) stored: Rows,
+    /// Outside edits that were found on the way, by path: the copy that holds them.
+    pub(super) copies: BTreeMap<RelPath, RelPath>,
+    /// Paths whose scanned content is not in the bucket.
+    pub(super) not_stored: BTreeMap<RelPath, NotStoredReason>,
+    /// Objects that these credentials may not delete.
+    pub(super) undeleted: BTreeMap<RelPath, ETag>,
+    /// Another writer moved head: plan again.
+    pub(super) lost: bool,
+    /// The caller asked to stop.
+    pub(super) stopped: bool,
+    /// Whether the deletes were reached.
+    pub(super) deleted: bool,
+}
+
+/// A catch-up at work.
+pub(super) struct LiveTree<'a> {
+    pub(super) store: &'a Store,
+    pub(super) dir: &'a Directory,
+    /// Where own writes are noted; none for an upload without state.
+    pub(super) state: Option<&'a State>,
+    pub(super) head: Option<&'a HeadAt>,
+    /// What this directory wrote before, in commits that did not end.
+    pub(super) sent: &'a Mutex<HashMap<RelPath, (ETag, Hash)>>,
+    /// Contents that may be replaced whatever their version: theirs and what was taken in.
+    pub(super) known: &'a [&'a Rows],
+    /// Whether to stop before the next request.
+    pub(super) stop: &'a (dyn Fn() -> bool + Sync),
+    pub(super) events: &'a dyn Events,
+}
+
+impl LiveTree<'_> {
+    /// Carries `plan` out, as far as it may.
+    pub(super) async fn run(&self, plan: &UploadPlan) -> Result<Outcome, SyncError> {
+        let mut outcome = Outcome::default();
+        let total = plan.puts.iter().chain(&plan.copies).map(|put| put.row.size).sum();
+        let mut done = 0;
+        for copy in &plan.copies {
+            if self.is_stopped(&mut outcome) {
+                return Ok(outcome);
+            }
+            self.copy(copy, &mut outcome).await?;
+            done += copy.row.size;
+        }
+        if !self.delete_all(&plan.deletes_first, &mut outcome).await? {
+            return Ok(outcome);
+        }
+        let blocked: BTreeSet<RelPath> =
+            plan.copies.iter().filter(|copy| !outcome.stored.contains_key(&copy.path)).filter_map(source).collect();
+        let puts = plan.puts.iter().filter(|put| !blocked.contains(&put.path));
+        for path in &blocked {
+            outcome.not_stored.insert(path.clone(), NotStoredReason::Changing);
+        }
+        let width = self.store.widths().1.max(1);
+        let mut running = stream::iter(puts.map(|put| async move {
+            if (self.stop)() { (put, Ok(One::Stopped)) } else { (put, self.put(put).await) }
+        }))
+        .buffer_unordered(width);
+        while let Some((put, one)) = running.next().await {
+            done += put.row.size;
+            self.events.progress(Progress::new(Phase::Upload, done, total, Some(put.path.to_string())));
+            match one? {
+                One::Stored { row, copy } => {
+                    outcome.stored.insert(put.path.clone(), row);
+                    if let Some((path, row)) = copy {
+                        outcome.copies.insert(put.path.clone(), path.clone());
+                        outcome.stored.insert(path, row);
+                    }
+                }
+                One::Not(reason) => {
+                    outcome.not_stored.insert(put.path.clone(), reason);
+                }
+                One::Lost => outcome.lost = true,
+                One::Stopped => {
+                    outcome.stopped = true;
+                    outcome.not_stored.insert(put.path.clone(), NotStoredReason::Deadline);
+                }
+            }
+        }
+        // Deletes come last, and only after everything they might follow: a rename's new name is stored first.
+        if outcome.lost || outcome.stopped || !outcome.not_stored.is_empty() {
+            return Ok(outcome);
+        }
+        outcome.deleted = self.delete_all(&plan.deletes, &mut outcome).await?;
+        Ok(outcome)
+    }
+
+    fn is_stopped(&self, outcome: &mut Outcome) -> bool {
+        outcome.stopped = outcome.stopped || (self.stop)();
+        outcome.stopped
+    }
+
+    /// Keeps another's content under the name of its copy, made of the object that will be overwritten.
+    async fn copy(&self, copy: &PlannedPut, outcome: &mut Outcome) -> Result<(), SyncError> {
+        let From::Object { path, etag } = &copy.from else { return Ok(()) };
+        let Some(etag) = etag else { return Ok(()) };
+        if let Some(stored) = self.copy_version(path, etag, &copy.path, &copy.row).await? {
+            outcome.stored.insert(copy.path.clone(), stored);
+        }
+        Ok(())
+    }
+
+    /// Copies version `etag` of `from` to `to`; `None` where it is another version by now, or the name holds other
+    /// content.
+    async fn copy_version(
+        &self,
+        from: &RelPath,
+        etag: &ETag,
+        to: &RelPath,
+        row: &Row,
+    ) -> Result<Option<Row>, SyncError> {
+        let key = to.to_text();
+        let put = if row.size <= WHOLE {
+            let Got::Found(object) = self.store.get(&from.to_text(), GetIf::Match(etag)).await? else {
+                return Ok(None);
+            };
+            let kind = content_type(&to.to_text(), &object.bytes[..object.bytes.len().min(SAMPLE)]);
+            self.store.put(&key, object.bytes, PutIf::Absent, Some(&kind)).await?
+        } else {
+            let file = tempfile_in_memory()?;
+            let file = std::sync::Arc::new(FileSink(file));
+            match self.store.fetch(&from.to_text(), etag, row.size, std::sync::Arc::clone(&file) as _).await? {
+                crate::store::Fetched::Done(_) => {}
+                _ => return Ok(None),
+            }
+            let source = Hashing {
+                file: file.0.try_clone().map_err(cannot_buffer)?,
+                at: 0,
+                hasher: Hasher::new(),
+                wanted: row.hash,
+                still: None,
+            };
+            self.store.put_file(&key, source, row.size, PutIf::Absent, None).await?
+        };
+        match put {
+            Put::Done(etag) => Ok(Some(Row { etag: Some(etag), ..row.clone() })),
+            Put::Refused | Put::Missing | Put::Uncertain(_) => {
+                let Some(meta) = self.store.head(&key).await? else { return Ok(None) };
+                let same = meta.size == row.size && hash_object(self.store, to, &meta.etag).await? == Some(row.hash);
+                Ok(same.then(|| Row { etag: Some(meta.etag), ..row.clone() }))
+            }
+        }
+    }
+
+    /// Puts one file of the directory.
+    async fn put(&self, put: &PlannedPut) -> Result<One, SyncError> {
+        let From::Local(local) = &put.from else { return Ok(One::Not(NotStoredReason::Changing)) };
+        let content = match self.read(local, &put.row).await? {
+            Ok(content) => content,
+            Err(reason) => return Ok(One::Not(reason)),
+        };
+        let row = content.row.clone();
+        let key = put.path.to_text();
+        let mut expected = put.expected.clone();
+        let mut copy = None;
+        let mut pause = Duration::from_millis(50);
+        if let Some((etag, hash)) = self.sent_before(&put.path)
+            && hash == row.hash
+            && self.store.head(&key).await?.is_some_and(|meta| meta.etag == etag)
+        {
+            return Ok(One::Stored { row: Row { etag: Some(etag), ..row }, copy });
+        }
+        for _ in 0..TRIES {
+            let condition = expected.as_ref().map_or(PutIf::Absent, PutIf::Match);
+            let uncertain = match self.send(&key, &content, condition).await {
+                Ok(Put::Done(etag)) => {
+                    self.note_sent(&put.path, &etag, row.hash)?;
+                    return Ok(One::Stored { row: Row { etag: Some(etag), ..row }, copy });
+                }
+                Ok(Put::Refused | Put::Missing) => None,
+                Ok(Put::Uncertain(error)) => Some(error),
+                Err(error) => return refusal(error),
+            };
+            let Some(meta) = self.store.head(&key).await? else {
+                // It is gone: the change wins over the delete.
+                expected = None;
+                continue;
+            };
+            if self.is_ours(&put.path, &meta, &content).await? {
+                self.note_sent(&put.path, &meta.etag, row.hash)?;
+                return Ok(One::Stored { row: Row { etag: Some(meta.etag), ..row }, copy });
+            }
+            if uncertain.is_some() || expected.as_ref() == Some(&meta.etag) {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+                if expected.as_ref() == Some(&meta.etag) {
+                    continue;
+                }
+            }
+            if self.is_known(&put.path, &meta).await? {
+                expected = Some(meta.etag);
+                continue;
+            }
+            if !is_still(self.store, self.head).await? {
+                return Ok(One::Lost);
+            }
+            // Somebody else's content, which no snapshot explains: it gets a name of its own before ours takes this.
+            let Some(found) = self.keep_outside_edit(&put.path, &meta, &row).await? else { continue };
+            copy = Some(found);
+            expected = Some(meta.etag);
+        }
+        Ok(One::Not(NotStoredReason::Changing))
+    }
+
+    async fn send(&self, key: &str, content: &Content, condition: PutIf<'_>) -> Result<Put, StoreError> {
+        match &content.body {
+            Body::Whole(bytes) => self.store.put(key, bytes.clone(), condition, Some(&content.kind)).await,
+            Body::File(file, stat) => {
+                let file = file.try_clone().ok();
+                let Some(file) = file else { return Ok(Put::Refused) };
+                let source =
+                    Hashing { file, at: 0, hasher: Hasher::new(), wanted: content.row.hash, still: Some(*stat) };
+                self.store.put_file(key, source, content.row.size, condition, Some(&content.kind)).await
+            }
+        }
+    }
+
+    /// The content to put: from the disk, and only if it can be read in one piece. A small file that was written
+    /// since the scan goes as it is now; a large one waits for the next commit.
+    async fn read(&self, path: &RelPath, row: &Row) -> Result<Result<Content, NotStoredReason>, SyncError> {
+        let (dir, path, row) = (self.dir.try_clone()?, path.clone(), row.clone());
+        blocking(move || {
+            for _ in 0..3 {
+                let Ok((mut file, before)) = dir.open_file(&path) else {
+                    let there = matches!(dir.look(&path), crate::worktree::Presence::There(stat) if stat.kind == Some(Kind::File));
+                    return Ok(Err(if there { NotStoredReason::Unreadable } else { NotStoredReason::Changing }));
+                };
+                if before.size > WHOLE {
+                    let mut sample = vec![0; SAMPLE.min(before.size as usize)];
+                    if before.size != row.size || file.read_exact(&mut sample).is_err() {
+                        return Ok(Err(NotStoredReason::Changing));
+                    }
+                    let kind = content_type(&path.to_text(), &sample).into();
+                    return Ok(Ok(Content { row, kind, body: Body::File(file, before) }));
+                }
+                let mut bytes = Vec::with_capacity(before.size as usize);
+                if (&mut file).take(WHOLE + 1).read_to_end(&mut bytes).is_err() {
+                    return Ok(Err(NotStoredReason::Unreadable));
+                }
+                let Ok(after) = stat_of(&file) else { return Ok(Err(NotStoredReason::Unreadable)) };
+                if !is_same(&before, &after) || bytes.len() as u64 != after.size {
+                    continue;
+                }
+                let hash = Hash::of(&bytes);
+                let mut row = row;
+                if hash != row.hash {
+                    row = Row {
+                        hash,
+                        size: after.size,
+                        mtime_ns: after.mtime_ns,
+                        mode: after.mode & PERMISSION_BITS,
+                        etag: None,
+                        ..row
+                    };
+                }
+                let kind = content_type(&path.to_text(), &bytes[..bytes.len().min(SAMPLE)]).into();
+                return Ok(Ok(Content { row, kind, body: Body::Whole(bytes.into()) }));
+            }
+            Ok(Err(NotStoredReason::Changing))
+        })
+        .await?
+    }
+
+    /// Whether the object holds our content already: a lost reply, or somebody with the same idea.
+    async fn is_ours(&self, path: &RelPath, meta: &Meta, content: &Content) -> Result<bool, SyncError> {
+        if meta.size != content.row.size {
+            return Ok(false);
+        }
+        if let Body::Whole(bytes) = &content.body
+            && plain_etag(bytes) == meta.etag
+        {
+            return Ok(true);
+        }
+        Ok(hash_object(self.store, path, &meta.etag).await? == Some(content.row.hash))
+    }
+
+    /// Whether the object holds content that the plan knew of, or that this directory wrote before.
+    async fn is_known(&self, path: &RelPath, meta: &Meta) -> Result<bool, SyncError> {
+        if self.sent_before(path).is_some_and(|(etag, _)| etag == meta.etag) {
+            return Ok(true);
+        }
+        let rows = self.known.iter().filter_map(|rows| rows.get(path));
+        let hashes: Vec<Hash> = rows.filter(|row| row.size == meta.size).map(|row| row.hash).collect();
+        if hashes.is_empty() {
+            return Ok(false);
+        }
+        Ok(hash_object(self.store, path, &meta.etag).await?.is_some_and(|hash| hashes.contains(&hash)))
+    }
+
+    async fn keep_outside_edit(
+        &self,
+        path: &RelPath,
+        meta: &Meta,
+        ours: &Row,
+    ) -> Result<Option<(RelPath, Row)>, SyncError> {
+        let Some(hash) = hash_object(self.store, path, &meta.etag).await? else { return Ok(None) };
+        let row = Row { etag: None, mtime_ns: ours.mtime_ns, ..Row { hash, size: meta.size, ..ours.clone() } };
+        let suffix = format!(".theirs-{}", hash.short());
+        let mut name = path.name().to_vec();
+        name.truncate(crate::rows::MAX_SEGMENT_BYTES - suffix.len());
+        name.extend_from_slice(suffix.as_bytes());
+        let Ok(to) = path.with_name(&name) else { return Ok(None) };
+        Ok(self.copy_version(path, &meta.etag, &to, &row).await?.map(|row| (to, row)))
+    }
+
+    /// Deletes; `false` where another writer moved head.
+    async fn delete_all(&self, deletes: &[Delete], outcome: &mut Outcome) -> Result<bool, SyncError> {
+        let has_condition = self.store.abilities().is_some_and(|abilities| abilities.delete);
+        let mut seen: Option<Instant> = None;
+        for (at, delete) in deletes.iter().enumerate() {
+            if self.is_stopped(outcome) {
+                return Ok(false);
+            }
+            if !has_condition && seen.is_none_or(|seen| seen.elapsed() >= FRESH) {
+                if !is_still(self.store, self.head).await? {
+                    outcome.lost = true;
+                    return Ok(false);
+                }
+                seen = Some(Instant::now());
+            }
+            let (current, total) = (at as u64 + 1, deletes.len() as u64);
+            self.events.progress(Progress::new(Phase::Cleanup, current, total, Some(delete.path.to_string())));
+            match self.store.delete(&delete.path.to_text(), Some(&delete.expected)).await? {
+                Deleted::Done | Deleted::Absent => {}
+                Deleted::Refused => {
+                    tracing::warn!("{} was changed by others while it was deleted here: it stays", delete.path);
+                }
+                Deleted::Denied(error) => {
+                    tracing::warn!("{error}");
+                    outcome.undeleted.insert(delete.path.clone(), delete.expected.clone());
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn sent_before(&self, path: &RelPath) -> Option<(ETag, Hash)> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    fn note_sent(&self, path: &RelPath, etag: &ETag, hash: Hash) -> Result<(), SyncError> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), (etag.clone(), hash));
+        if let Some(state) = self.state {
+            let sent = Sent { path: path.to_string(), etag: etag.as_str().to_owned(), hash: hash.to_string() };
+            state.add_sent(&sent)?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of one put.
+enum One {
+    Stored { row: Row, copy: Option<(RelPath, Row)> },
+    Not(NotStoredReason),
+    Lost,
+    Stopped,
+}
+
+/// A file's content, ready to go.
+struct Content {
+    row: Row,
+    kind: String,
+    body: Body,
+}
+
+enum Body {
+    Whole(Bytes),
+    File(File, Stat),
+}
+
+fn source(put: &PlannedPut) -> Option<RelPath> {
+    match &put.from {
+        From::Object { path, .. } => Some(path.clone()),
+        From::Local(_) => None,
+    }
+}
+
+/// What a refused put says about this file; anything else ends the commit.
+fn refusal(error: StoreError) -> Result<One, SyncError> {
+    let reason = match error.kind {
+        StoreErrorKind::NameRefused => NotStoredReason::NameRefused,
+        StoreErrorKind::TooLarge => NotStoredReason::TooLarge,
+        StoreErrorKind::Denied => NotStoredReason::Denied,
+        StoreErrorKind::Source => NotStoredReason::Changing,
+        _ => return Err(error.into()),
+    };
+    tracing::warn!("{error}");
+    Ok(One::Not(reason))
+}
+
+fn stat_of(file: &File) -> io::Result<Stat> {
+    Ok(Stat::from(nix::sys::stat::fstat(file)?))
+}
+
+fn is_same(before: &Stat, after: &Stat) -> bool {
+    (before.size, before.mtime_ns, before.ctime_ns, before.ino)
+        == (after.size, after.mtime_ns, after.ctime_ns, after.ino)
+}
+
+/// A file on its way up, which becomes visible only if it is still what was scanned.
+struct Hashing {
+    file: File,
+    at: u64,
+    hasher: Hasher,
+    wanted: Hash,
+    /// Its stat when it was opened, for files that somebody may be writing to.
+    still: Option<Stat>,
+}
+
+impl Source for Hashing {
+    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, self.at)?;
+        self.at += length as u64;
+        self.hasher.update(&bytes);
+        Ok(bytes.into())
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        let is_still = match &self.still {
+            Some(before) => is_same(before, &stat_of(&self.file)?),
+            None => true,
+        };
+        if self.hasher.finish() == self.wanted && is_still {
+            Ok(())
+        } else {
+            Err(io::Error::other("the file was written to meanwhile"))
+        }
+    }
+}
+
+/// A large object of theirs on its way to its copy.
+struct FileSink(File);
+
+impl crate::store::Sink for FileSink {
+    fn write_at(&self, offset: u64, part: &[u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.0.write_all_at(part, offset)
+    }
+}
+
+/// A file without a name, gone with this process.
+fn tempfile_in_memory() -> Result<File, SyncError> {
+    nix::sys::memfd::memfd_create(c"stopover-copy", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .map(File::from)
+        .map_err(|errno| cannot_buffer(errno.into()))
+}
+
+fn cannot_buffer(error: io::Error) -> SyncError {
+    SyncError::System(format!("a copy of another's file cannot be buffered: {error}"))
+}
