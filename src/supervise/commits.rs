@@ -142,7 +142,7 @@ impl Life<'_> {
     }
 
     fn app_lives(&self) -> bool {
-        matches!(self.app.state, AppState::Running { .. })
+        matches!(self.app.state, AppState::Executing { .. } | AppState::Running { .. })
     }
 
     fn begin_hook(&mut self, role: Role, command: &[String], now: Duration) {

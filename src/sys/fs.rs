@@ -1,10 +1,19 @@
 //! What a file system does that only a mapping of memory can find out.
 
-use std::{fs::File, io, os::fd::AsRawFd, ptr};
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd},
+    ptr,
+};
 
-use nix::sys::{
-    stat::{fstat, futimens},
-    time::TimeSpec,
+use nix::{
+    NixPath,
+    errno::Errno,
+    sys::{
+        stat::{fstat, futimens},
+        time::TimeSpec,
+    },
 };
 
 const PAGE: usize = 4096;
@@ -28,6 +37,37 @@ pub fn mapped_store_moves_mtime(file: &File) -> io::Result<bool> {
         Err(error) => return Err(error),
     }
     Ok(fstat(file)?.st_mtime != 1)
+}
+
+/// Renames `old` to `new`, each below its directory, unless something has the new name. nix offers this call for glibc
+/// alone; the kernel has it for everyone.
+///
+/// # Errors
+/// `EEXIST` where the name is taken, `EINVAL` or `ENOSYS` where the file system or kernel cannot promise it, and what
+/// rename says.
+pub fn rename_to_a_free_name<P: NixPath + ?Sized, Q: NixPath + ?Sized>(
+    old_directory: impl AsFd,
+    old: &P,
+    new_directory: impl AsFd,
+    new: &Q,
+) -> nix::Result<()> {
+    let (old_directory, new_directory) = (old_directory.as_fd().as_raw_fd(), new_directory.as_fd().as_raw_fd());
+    let done = old.with_nix_path(|old| {
+        new.with_nix_path(|new| {
+            // SAFETY: two open descriptors and two strings that end in NUL and outlive the call.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_renameat2,
+                    old_directory,
+                    old.as_ptr(),
+                    new_directory,
+                    new.as_ptr(),
+                    libc::RENAME_NOREPLACE,
+                )
+            }
+        })
+    })??;
+    Errno::result(done).map(drop)
 }
 
 /// A shared, writable mapping of the first page of a file.

@@ -7,7 +7,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AtFlags, OFlag, RenameFlags, renameat2},
+    fcntl::{AtFlags, OFlag},
     sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat},
     unistd::{UnlinkatFlags, symlinkat, unlinkat},
 };
@@ -15,6 +15,7 @@ use nix::{
 use super::{Expected, Stat, Writer, meta, staging};
 use crate::{
     rows::{Kind, RelPath, Row},
+    sys::fs::rename_to_a_free_name,
     worktree::{
         WriteError,
         directory::{Handle, open_beneath, open_own},
@@ -217,8 +218,7 @@ impl Writer {
             let there = self.parent(to)?;
             self.expect(&here, from, expected)?;
             self.expect(&there, to, Expected::Absent)?;
-            let flags = RenameFlags::RENAME_NOREPLACE;
-            let renamed = match renameat2(here.as_fd(), from.name(), there.as_fd(), to.name(), flags) {
+            let renamed = match rename_to_a_free_name(here.as_fd(), from.name(), there.as_fd(), to.name()) {
                 Err(Errno::EINVAL | Errno::ENOSYS) => {
                     nix::fcntl::renameat(here.as_fd(), from.name(), there.as_fd(), to.name())
                 }
@@ -267,8 +267,7 @@ impl Writer {
             if fstatat(&target, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
                 continue;
             }
-            let flags = RenameFlags::RENAME_NOREPLACE;
-            let moved = match renameat2(parent.as_fd(), path.name(), &target, &name[..], flags) {
+            let moved = match rename_to_a_free_name(parent.as_fd(), path.name(), &target, &name[..]) {
                 Err(Errno::EINVAL | Errno::ENOSYS) => {
                     nix::fcntl::renameat(parent.as_fd(), path.name(), &target, &name[..])
                 }

@@ -24,7 +24,7 @@ use std::{
 use nix::{
     dir::Dir,
     errno::Errno,
-    fcntl::{OFlag, RenameFlags, renameat, renameat2},
+    fcntl::{OFlag, renameat},
     sys::{
         stat::{Mode, fchmod, fstat},
         statvfs::fstatvfs,
@@ -37,7 +37,10 @@ use super::{
     Directory, Stat, WorktreeError, WriteError,
     directory::{Handle, open_beneath},
 };
-use crate::rows::{Kind, RelPath};
+use crate::{
+    rows::{Kind, RelPath},
+    sys::fs::rename_to_a_free_name,
+};
 
 /// To whom written files belong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -268,8 +271,7 @@ impl Writer {
         let old = self.expect(parent, path, expected)?;
         let staging = &self.0.staging;
         let renamed = match expected {
-            Expected::Absent => match renameat2(staging, temporary, parent, path.name(), RenameFlags::RENAME_NOREPLACE)
-            {
+            Expected::Absent => match rename_to_a_free_name(staging, temporary, parent, path.name()) {
                 // A file system (or sandbox) that cannot promise it.
                 Err(Errno::EINVAL | Errno::ENOSYS) => renameat(staging, temporary, parent, path.name()),
                 other => other,
