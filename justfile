@@ -1,0 +1,42 @@
+# The habits of this repository. `just` alone lists them.
+
+_default:
+    @just --list
+
+# Everything a change must pass.
+ci:
+    .ci/run
+
+# All tests, or those that a word names.
+test *words:
+    cargo test {{words}}
+
+# Format and lints, as CI holds them.
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+
+# Advisories, licences, sources (needs cargo-deny).
+deny:
+    cargo deny check
+
+# The promise, kept before your eyes.
+quickstart:
+    cargo run --example quickstart
+
+# The static binary: target/x86_64-unknown-linux-musl/release/stopover.
+release:
+    cargo build --locked --release --target x86_64-unknown-linux-musl
+
+# The same for arm64.
+release-arm64:
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc \
+        cargo build --locked --release --target aarch64-unknown-linux-musl
+
+# An image of images/, with the static binary in it.
+image name: release
+    docker build -t stopover-{{name}} -f images/{{name}}/Dockerfile target/x86_64-unknown-linux-musl/release
+
+# The S3 servers and engines that the slow tests talk to.
+servers *parts:
+    tests/support/get-servers.sh {{parts}}
