@@ -1,18 +1,23 @@
 //! `stopover commit`: what changed goes to the bucket. Where a supervisor runs it is asked; else the work is done here.
 
+use std::fs::File;
+
 use clap::Args;
 
 use super::{
     args::PassedGuards,
+    child,
     context::Context,
     failure::Failure,
     log, output,
+    progress::Listener,
     runtime::{Cancel, block_on},
 };
 use crate::{
-    config::{Call, Config, LogFormat, Need},
+    config::{Call, Config, LogFormat, LogLevel, Need},
     report::{Exit, Level, Receipt},
     supervise::{self, Wait},
+    sync::{self, Control},
 };
 
 /// Store what changed, and print a receipt
@@ -48,9 +53,26 @@ impl Commit {
                 return self.print_answer(&config, answer.code, &answer.receipt);
             }
         }
-        let _config = context.config(&Need::Workspace, call)?;
-        let _: () = block_on(Cancel::Never, super::later::later("commit"))?;
-        Ok(Exit::Success.code())
+        let config = context.config(&Need::Workspace, call)?;
+        let handover = context.handover();
+        let mut pipe: Option<File> = child::pipe(handover.and_then(|handover| handover.receipt))?;
+        let control = child::pipe(handover.and_then(|handover| handover.control))?.map(Control::listen);
+        // The last commit of a container ends by its deadline alone.
+        let cancel = if control.is_some() { Cancel::Never } else { Cancel::BySignals };
+        let listener = Listener::new(context, &config)?;
+        let receipt =
+            block_on(cancel, async { Ok(sync::commit(&config, &context.setting(), control, &listener).await?) })?;
+        drop(listener);
+        if handover.is_some() {
+            let json = serde_json::to_string(&receipt).map_err(Failure::failed)?;
+            child::write_receipt(pipe.as_mut(), json.as_bytes());
+            if config.log >= LogLevel::Info {
+                log::line(config.log_format, Level::Info, &receipt.line());
+            }
+        } else {
+            print_receipt(&receipt, self.json, config.log_format)?;
+        }
+        Ok(if receipt.is_whole() { Exit::Success } else { Exit::Incomplete }.code())
     }
 
     /// Prints the supervisor's answer: its receipt as it came, its exit code as one of ours.
