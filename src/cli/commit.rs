@@ -56,7 +56,9 @@ impl Commit {
         let config = context.config(&Need::Workspace, call)?;
         let handover = context.handover();
         let mut pipe: Option<File> = child::pipe(handover.and_then(|handover| handover.receipt))?;
-        let control = child::pipe(handover.and_then(|handover| handover.control))?.map(Control::listen);
+        let app_alive = handover.is_some_and(|handover| handover.app_alive);
+        let control = child::pipe(handover.and_then(|handover| handover.control))?;
+        let control = control.map(|pipe| Control::listen(pipe, app_alive));
         // The last commit of a container ends by its deadline alone.
         let cancel = if control.is_some() { Cancel::Never } else { Cancel::BySignals };
         let listener = Listener::new(context, &config)?;

@@ -25,10 +25,11 @@ struct Listening {
 
 impl Control {
     /// Listens on PID 1's pipe: `D` and eight little-endian bytes (nanoseconds of CLOCK_MONOTONIC) are a deadline; its
-    /// end means that no process of the app lives any more.
+    /// end means that no process of the app lives any more. Without `app_alive` none lives from the beginning: then
+    /// PID 1 keeps the pipe open, for a deadline that may yet come.
     #[must_use]
-    pub fn listen(pipe: File) -> Self {
-        let (told_gone, gone) = watch::channel(false);
+    pub fn listen(pipe: File, app_alive: bool) -> Self {
+        let (told_gone, gone) = watch::channel(!app_alive);
         let (told_deadline, deadline) = watch::channel(None);
         // A thread of its own, which ends with the pipe: nobody waits for it.
         std::thread::spawn(move || {
@@ -75,13 +76,21 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    #[tokio::test]
+    async fn an_app_that_is_gone_already_is_not_waited_for_though_the_pipe_stays_open() {
+        let (read, _write) = std::io::pipe().unwrap();
+        let control = Control::listen(File::from(OwnedFd::from(read)), false);
+        control.wait_until_app_is_gone().await;
+        assert!(control.app_is_gone() && !control.time_is_up());
+    }
+
     use super::*;
     use std::{io::Write, os::fd::OwnedFd};
 
     #[tokio::test]
     async fn the_deadline_is_heard_and_the_end_of_the_pipe_is_the_end_of_the_app() {
         let (read, mut write) = std::io::pipe().unwrap();
-        let control = Control::listen(File::from(OwnedFd::from(read)));
+        let control = Control::listen(File::from(OwnedFd::from(read)), true);
         assert!(control.is_last() && !control.app_is_gone() && !control.time_is_up());
         let mut message = vec![b'D'];
         message.extend(0_u64.to_le_bytes());
