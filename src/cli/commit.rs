@@ -61,7 +61,7 @@ impl Commit {
         let control = control.map(|pipe| Control::listen(pipe, app_alive));
         // The last commit of a container ends by its deadline alone.
         let cancel = if control.is_some() { Cancel::Never } else { Cancel::BySignals };
-        let listener = Listener::new(context, &config)?;
+        let listener = Listener::of_commit(context, &config)?;
         let receipt =
             block_on(cancel, async { Ok(sync::commit(&config, &context.setting(), control, &listener).await?) })?;
         drop(listener);
