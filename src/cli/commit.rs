@@ -1,7 +1,5 @@
 //! `stopover commit`: what changed goes to the bucket. Where a supervisor runs it is asked; else the work is done here.
 
-use std::fs::File;
-
 use clap::Args;
 
 use super::{
@@ -55,7 +53,6 @@ impl Commit {
         }
         let config = context.config(&Need::Workspace, call)?;
         let handover = context.handover();
-        let mut pipe: Option<File> = child::pipe(handover.and_then(|handover| handover.receipt))?;
         let app_alive = handover.is_some_and(|handover| handover.app_alive);
         let control = child::pipe(handover.and_then(|handover| handover.control))?;
         let control = control.map(|pipe| Control::listen(pipe, app_alive));
@@ -64,14 +61,13 @@ impl Commit {
         let listener = Listener::of_commit(context, &config)?;
         let receipt =
             block_on(cancel, async { Ok(sync::commit(&config, &context.setting(), control, &listener).await?) })?;
-        drop(listener);
         if handover.is_some() {
-            let json = serde_json::to_string(&receipt).map_err(Failure::failed)?;
-            child::write_receipt(pipe.as_mut(), json.as_bytes());
+            listener.write_receipt(&receipt);
             if config.log >= LogLevel::Info {
                 log::line(config.log_format, Level::Info, &receipt.line());
             }
         } else {
+            drop(listener);
             print_receipt(&receipt, self.json, config.log_format)?;
         }
         Ok(if receipt.is_whole() { Exit::Success } else { Exit::Incomplete }.code())
