@@ -35,15 +35,14 @@ const PREFIX: &str = "user_data/alice/site";
 
 /// What somebody put there with any S3 tool.
 const UPLOADED: [(&str, &str); 4] = [
-    ("README.md", "# A workspace\n"),
-    ("src/main.py", "print('hello')\n"),
+    ("app.sh", APP),
+    ("src/data.txt", "nobody touches this one\n"),
     ("visits.txt", "uploaded\n"),
     ("old.txt", "the app removes this one\n"),
 ];
 
 /// The app of both lives: says what it finds, changes files of every sort, and works on until TERM.
-const APP: &str = r#"
-trap 'echo "said goodbye on TERM" >> visits.txt; exit 0' TERM
+const APP: &str = r#"trap 'echo "said goodbye on TERM" >> visits.txt; exit 0' TERM
 echo "files: $(find . -name .stopover -prune -o -type f -print | sort | tr '\n' ' ')"
 echo "visits.txt: $(tr '\n' ';' < visits.txt)"
 echo "visited" >> visits.txt
@@ -59,9 +58,9 @@ while :; do sleep 0.1; done
 
 /// What the second life must find, and nothing else.
 const EXPECTED: [(&str, &str); 4] = [
-    ("README.md", "# A workspace\n"),
+    ("app.sh", APP),
     ("notes/new.txt", "made by the app\n"),
-    ("src/main.py", "print('hello')\n"),
+    ("src/data.txt", "nobody touches this one\n"),
     ("visits.txt", "uploaded\nvisited\nsaid goodbye on TERM\n"),
 ];
 
@@ -128,7 +127,7 @@ fn live(binary: &Path, endpoint: &str, home: &Path, directory: &Path) -> Result<
     command
         .args(["run", "--dir"])
         .arg(directory)
-        .args(["--workspace", &format!("s3://{BUCKET}/{PREFIX}"), "--install", "none", "--", "sh", "-c", APP])
+        .args(["--workspace", &format!("s3://{BUCKET}/{PREFIX}"), "--install", "none", "--", "sh", "app.sh"])
         .env_clear()
         .env("PATH", env::var_os("PATH").unwrap_or_default())
         .env("HOME", home)
@@ -138,7 +137,7 @@ fn live(binary: &Path, endpoint: &str, home: &Path, directory: &Path) -> Result<
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    println!("   $ stopover run --workspace s3://{BUCKET}/{PREFIX} -- sh -c APP");
+    println!("   $ stopover run --workspace s3://{BUCKET}/{PREFIX} -- sh app.sh");
     let mut running = Running(command.spawn().context("the binary does not start")?);
     let (says, heard) = mpsc::channel();
     let out = print_lines("app      | ", running.0.stdout.take(), Some(says));
