@@ -246,10 +246,10 @@ impl<'a> Committer<'a> {
             return Ok(Some(self.receipt(&theirs, &merged, &outcome, &local, quiet, None)));
         }
         let (ours, merged) = local.merge(base, &theirs, is_partial);
-        let rows = self.stored_rows(&merged, &theirs, &outcome);
+        let rows = stored_rows(&merged, &theirs, &outcome);
         let (ours, markers) = (with_versions(ours, &rows), self.markers());
         let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
-        let next = self.next(head, quiet, is_partial, &rows, tombstones).await?;
+        let next = next_head(&self.store, head, quiet, is_partial, &rows, tombstones).await?;
         self.note_pending(&next, &ours)?;
         match publish(&self.store, head, &next).await? {
             Published::Won => {}
@@ -265,69 +265,9 @@ impl<'a> Committer<'a> {
         Ok(Some(receipt))
     }
 
-    /// R with the version of each object it is true for. A file that has none is in no object: it has no row.
-    fn stored_rows(&self, merged: &Merged, theirs: &Rows, outcome: &Outcome) -> Rows {
-        let mut rows = merged.rows.clone();
-        for (path, row) in &mut rows {
-            if row.kind != Kind::File {
-                row.etag = None;
-                continue;
-            }
-            let known = [outcome.stored.get(path), theirs.get(path)].into_iter().flatten();
-            let version = known.filter(|known| known.same_content(row)).find_map(|known| known.etag.clone());
-            row.etag = version;
-        }
-        // Copies of outside edits that were met on the way.
-        for copy in outcome.copies.values() {
-            rows.extend(outcome.stored.get(copy).map(|row| (copy.clone(), row.clone())));
-        }
-        rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
-        rows
-    }
-
     fn markers(&self) -> BTreeMap<RelPath, ETag> {
         let markers = self.mine.markers.iter();
         markers.filter_map(|(path, etag)| Some((RelPath::from_text(path).ok()?, ETag::new(etag.clone())))).collect()
-    }
-
-    /// Writes the tree, and makes the head that names it.
-    async fn next(
-        &self,
-        head: Option<&HeadAt>,
-        quiet: bool,
-        partial: bool,
-        rows: &Rows,
-        removed: Removed,
-    ) -> Result<Head, SyncError> {
-        let written = written(&self.store)?;
-        let old = head.map(|at| &at.head);
-        let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
-        let tree = Tree {
-            header: TreeHeader {
-                id: id.clone(),
-                parent: old.and_then(|head| head.snapshot.clone()),
-                writer: written.writer.clone(),
-                quiet,
-                partial,
-                base: None,
-                packs: Vec::new(),
-                time: written.time,
-            },
-            rows: rows.clone(),
-            removed,
-        };
-        let bytes =
-            tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &self.url))?;
-        // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
-        match self.store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
-            Put::Done(_) | Put::Refused | Put::Missing => {}
-            Put::Uncertain(error) => return Err(error.into()),
-        }
-        Ok(match old {
-            None => Head::first_plain(id, random()?, written),
-            Some(head) if head.state == HeadState::Deleted => head.reborn_plain(id, random()?, written),
-            Some(head) => head.next(id, written),
-        })
     }
 
     fn note_pending(&mut self, next: &Head, ours: &Rows) -> Result<(), SyncError> {
@@ -438,6 +378,66 @@ impl<'a> Committer<'a> {
             );
         }
     }
+}
+
+/// R with the version of each object it is true for. A file that has none is in no object: it has no row.
+pub(super) fn stored_rows(merged: &Merged, theirs: &Rows, outcome: &Outcome) -> Rows {
+    let mut rows = merged.rows.clone();
+    for (path, row) in &mut rows {
+        if row.kind != Kind::File {
+            row.etag = None;
+            continue;
+        }
+        let known = [outcome.stored.get(path), theirs.get(path)].into_iter().flatten();
+        let version = known.filter(|known| known.same_content(row)).find_map(|known| known.etag.clone());
+        row.etag = version;
+    }
+    // Copies of outside edits that were met on the way.
+    for copy in outcome.copies.values() {
+        rows.extend(outcome.stored.get(copy).map(|row| (copy.clone(), row.clone())));
+    }
+    rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
+    rows
+}
+
+/// Writes the tree, and makes the head that names it.
+pub(super) async fn next_head(
+    store: &Store,
+    head: Option<&HeadAt>,
+    quiet: bool,
+    partial: bool,
+    rows: &Rows,
+    removed: Removed,
+) -> Result<Head, SyncError> {
+    let written = written(store)?;
+    let old = head.map(|at| &at.head);
+    let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
+    let tree = Tree {
+        header: TreeHeader {
+            id: id.clone(),
+            parent: old.and_then(|head| head.snapshot.clone()),
+            writer: written.writer.clone(),
+            quiet,
+            partial,
+            base: None,
+            packs: Vec::new(),
+            time: written.time,
+        },
+        rows: rows.clone(),
+        removed,
+    };
+    let bytes =
+        tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &store.url()))?;
+    // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
+    match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
+        Put::Done(_) | Put::Refused | Put::Missing => {}
+        Put::Uncertain(error) => return Err(error.into()),
+    }
+    Ok(match old {
+        None => Head::first_plain(id, random()?, written),
+        Some(head) if head.state == HeadState::Deleted => head.reborn_plain(id, random()?, written),
+        Some(head) => head.next(id, written),
+    })
 }
 
 /// One scan, and what could not be stored of it.

@@ -1,0 +1,178 @@
+//! Upload: a whole directory to a workspace, by a person. Adds and replaces; deletes only when asked to. It leaves no
+//! state in the directory: from one that has state it is a commit.
+
+use std::{collections::HashMap, sync::Mutex, time::Instant};
+
+use super::{
+    Setting, SyncError, commit,
+    commit::{next_head, stored_rows},
+    import,
+    live_tree::LiveTree,
+    publish::{Published, publish},
+    session::{connect, refuse_supervised, rules, scan_directory, with_abilities, workspace},
+};
+use crate::{
+    config::Config,
+    plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
+    report::{Events, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt},
+    rows::{Kind, RelPath, Rows},
+    state::State,
+    worktree::{Directory, Index, Presence, Scan},
+};
+
+/// How often a lost race is run again.
+const TRIES: u32 = 12;
+
+/// Files that `--include-lock` takes whatever the rules say.
+const LOCKFILES: &[&str] = &[
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "pnpm-lock.yaml",
+    "yarn.lock",
+    "bun.lock",
+    "bun.lockb",
+    "deno.lock",
+    "uv.lock",
+    "poetry.lock",
+    "pdm.lock",
+    "Pipfile.lock",
+    "composer.lock",
+    "Gemfile.lock",
+    "go.sum",
+    "Cargo.lock",
+    "mix.lock",
+    "packages.lock.json",
+];
+
+/// Sends the directory to the workspace.
+///
+/// # Errors
+/// A guard, the server, the disk.
+pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> Result<Receipt, SyncError> {
+    refuse_supervised(config)?;
+    if !config.dir.is_dir() {
+        return Err(SyncError::Directory(format!("directory does not exist: {}", config.dir.display())));
+    }
+    let url = workspace(config)?.url();
+    if let Some(state) = State::open(&config.state)?
+        && state.ready()?.is_some()
+        && state.mine()?.is_some_and(|mine| mine.workspace == url)
+    {
+        return commit(config, setting, None, events).await;
+    }
+    let mut config = config.clone();
+    if config.call.include_lock {
+        config.ignore.extend(LOCKFILES.iter().map(|name| format!("!{name}")));
+    }
+    let begun = Instant::now();
+    let dir = Directory::open(&config.dir)?;
+    let scan = scan_directory(&config, setting, &dir, Index::default(), false).await?;
+    let mut store = connect(&config).await?;
+    if !config.call.dry_run {
+        store = with_abilities(store, None).await?;
+    }
+    let sent = Mutex::new(HashMap::new());
+    for _ in 0..TRIES {
+        let mut found = import::look(&store, &rules(&config), (0, 0)).await?;
+        import::read_what_meets(&store, &mut found.import, &scan.rows, None).await?;
+        let mut theirs = found.import.rows.clone();
+        let unread: Vec<RelPath> = found.import.unread.keys().cloned().collect();
+        theirs.extend(found.import.unread.iter().map(|(path, unread)| (path.clone(), unread.placeholder())));
+        let mut result = Merged { rows: together(&theirs, &scan, &dir, config.call.delete), ..Merged::default() };
+        let plan = upload_plan(&theirs, &result, Order::ByPath);
+        let mut receipt = receipt(&theirs, &result.rows, &scan);
+        let is_nothing = plan.is_empty() && changes(&theirs, &result.rows).is_empty();
+        if !config.call.dry_run && !is_nothing {
+            let head = found.head.as_ref();
+            let live_tree = LiveTree {
+                store: &store,
+                dir: &dir,
+                state: None,
+                head,
+                sent: &sent,
+                known: &[&theirs],
+                stop: &|| false,
+                events,
+            };
+            let outcome = live_tree.run(&plan).await?;
+            if outcome.lost {
+                continue;
+            }
+            for (path, reason) in &outcome.not_stored {
+                receipt.not_stored.push(NotStored { path: path.to_string(), reason: *reason });
+            }
+            for path in outcome.undeleted.keys() {
+                receipt.not_deleted.push(NotDeleted { path: path.to_string(), reason: "denied".to_owned() });
+            }
+            receipt.partial = !receipt.not_stored.is_empty();
+            for (path, stored) in &outcome.stored {
+                result.rows.insert(path.clone(), stored.clone());
+            }
+            let mut rows = stored_rows(&result, &theirs, &outcome);
+            // What was not read has no row: whoever imports it reads it.
+            rows.retain(|path, row| {
+                row.kind != Kind::File || outcome.stored.contains_key(path) || !unread.contains(path)
+            });
+            let removed = tombstones(&outcome.undeleted, &found.import.markers, &rows);
+            let next = next_head(&store, head, true, receipt.partial, &rows, removed).await?;
+            match publish(&store, head, &next).await? {
+                Published::Won => receipt.snapshot = next.snapshot.as_ref().map(ToString::to_string),
+                Published::Lost | Published::Gone => continue,
+            }
+            events.durable(&receipt);
+        }
+        let counters = store.counters();
+        (receipt.requests, receipt.bytes_sent) = (counters.requests, counters.bytes_sent);
+        receipt.seconds = begun.elapsed().as_secs_f64();
+        return Ok(receipt.bounded());
+    }
+    Err(SyncError::Contended(url, TRIES))
+}
+
+/// What the workspace holds afterwards: the directory over what is there.
+fn together(theirs: &Rows, scan: &Scan, dir: &Directory, delete: bool) -> Rows {
+    let mut rows = scan.rows.clone();
+    let is_file = |path: &RelPath| scan.rows.get(path).is_some_and(|row| row.kind != Kind::Dir);
+    for (path, row) in theirs {
+        let in_the_way = path.ancestors().any(|up| is_file(&up))
+            || row.kind != Kind::Dir
+                && scan.rows.range(path.clone()..).nth(0).is_some_and(|(below, _)| below.is_below(path));
+        if rows.contains_key(path) || in_the_way || delete && matches!(dir.look(path), Presence::Gone) {
+            continue;
+        }
+        rows.insert(path.clone(), row.clone());
+    }
+    let missing: Vec<RelPath> = rows.keys().flat_map(RelPath::ancestors).filter(|up| !rows.contains_key(up)).collect();
+    rows.extend(missing.into_iter().map(|up| {
+        let row = theirs.get(&up).filter(|row| row.kind == Kind::Dir).cloned();
+        (up, row.unwrap_or_else(|| crate::rows::Row::dir(0o755)))
+    }));
+    rows
+}
+
+fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
+    let changed = changes(theirs, result);
+    let files = changed.iter().filter(|change| change.kind == Kind::File);
+    let deleted = files.clone().filter(|change| change.change == ChangeKind::Deleted).count() as u64;
+    let unreadable = scan.unreadable.iter().map(|(path, _)| (path, NotStoredReason::Unreadable));
+    let changing = scan.changing.iter().map(|path| (path, NotStoredReason::Changing));
+    let not_stored: Vec<NotStored> =
+        unreadable.chain(changing).map(|(path, reason)| NotStored { path: path.to_string(), reason }).collect();
+    Receipt {
+        snapshot: None,
+        durable: true,
+        partial: !not_stored.is_empty(),
+        quiet: true,
+        files_changed: files.count() as u64 - deleted,
+        files_deleted: deleted,
+        bytes_sent: 0,
+        requests: 0,
+        seconds: 0.0,
+        live_tree: LiveTreeState::Current,
+        not_stored,
+        not_deleted: Vec::new(),
+        conflicts: Vec::new(),
+        omitted: 0,
+        error: None,
+    }
+}
