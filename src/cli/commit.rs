@@ -12,7 +12,7 @@ use super::{
     runtime::{Cancel, block_on},
 };
 use crate::{
-    config::{Call, Config, LogFormat, LogLevel, Need},
+    config::{Call, Config, LogFormat, Need},
     report::{Exit, Level, Receipt},
     supervise::{self, Wait},
     sync::{self, Control},
@@ -59,18 +59,26 @@ impl Commit {
         // The last commit of a container ends by its deadline alone.
         let cancel = if control.is_some() { Cancel::Never } else { Cancel::BySignals };
         let listener = Listener::of_commit(context, &config)?;
-        let receipt =
-            block_on(cancel, async { Ok(sync::commit(&config, &context.setting(), control, &listener).await?) })?;
-        if handover.is_some() {
-            listener.write_receipt(&receipt);
-            if config.log >= LogLevel::Info {
-                log::line(config.log_format, Level::Info, &receipt.line());
+        let setting = context.setting();
+        let work = async { Ok(sync::commit(&config, &setting, control, &listener).await) };
+        let receipt = match block_on(cancel, work)? {
+            Ok(receipt) => receipt.bounded(),
+            Err(error) => {
+                listener.write_receipt(&Receipt::failed(&error));
+                let failure = Failure::from(error);
+                // 82 is a word between PID 1 and its child.
+                return Err(if handover.is_some() { failure } else { failure.of_a_command() });
             }
+        };
+        listener.write_receipt(&receipt);
+        drop(listener);
+        if handover.is_some() {
+            name_missing(&receipt, config.log_format);
+            log::info(&config, &receipt.line());
         } else {
-            drop(listener);
             print_receipt(&receipt, self.json, config.log_format)?;
         }
-        Ok(if receipt.is_whole() { Exit::Success } else { Exit::Incomplete }.code())
+        Ok(verdict(&receipt, self.dry_run))
     }
 
     /// Prints the supervisor's answer: its receipt as it came, its exit code as one of ours.
@@ -88,8 +96,18 @@ impl Commit {
     }
 }
 
+/// All is stored, or something is named that is not.
+pub(super) fn verdict(receipt: &Receipt, dry_run: bool) -> u8 {
+    if receipt.is_whole() || dry_run { Exit::Success } else { Exit::Incomplete }.code()
+}
+
 /// A receipt as JSON, or as one line; what is not stored is named on stderr either way.
 pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, format: LogFormat) -> Result<(), Failure> {
+    name_missing(receipt, format);
+    if as_json { output::json(receipt) } else { output::text(&format!("{}\n", receipt.line())) }
+}
+
+fn name_missing(receipt: &Receipt, format: LogFormat) {
     for file in &receipt.not_stored {
         let reason = serde_json::to_value(file.reason).ok();
         let reason = reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or_default();
@@ -98,5 +116,4 @@ pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, format: LogFormat)
     for file in &receipt.not_deleted {
         log::line(format, Level::Warn, &format!("not deleted: {} ({})", file.path, file.reason));
     }
-    if as_json { output::json(receipt) } else { output::text(&format!("{}\n", receipt.line())) }
 }

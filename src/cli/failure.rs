@@ -43,6 +43,12 @@ impl Failure {
         Self { code: Exit::Success.code(), message: None }
     }
 
+    /// The same for everybody but PID 1: 82 is a word of `run` alone.
+    pub(super) fn of_a_command(self) -> Self {
+        let code = if self.code == Exit::NotStored.code() { Exit::Failed.code() } else { self.code };
+        Self { code, ..self }
+    }
+
     pub(super) fn code(&self) -> u8 {
         self.code
     }

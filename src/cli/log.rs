@@ -54,6 +54,13 @@ pub(super) fn line(format: LogFormat, level: Level, message: &str) {
     raw(&line);
 }
 
+/// A line about a phase, if such lines were asked for.
+pub(super) fn info(config: &Config, message: &str) {
+    if config.log >= LogLevel::Info {
+        line(config.log_format, Level::Info, message);
+    }
+}
+
 /// Writes a whole line at once; where nobody listens there is nobody to tell.
 pub(super) fn raw(line: &str) {
     super::progress::above_bars(|| {

@@ -14,7 +14,7 @@ use super::{
     runtime::{Cancel, block_on},
 };
 use crate::{
-    config::{Config, LogLevel, Need},
+    config::{Config, Need},
     report::Level,
     sync::{self, Pulled},
 };
@@ -49,9 +49,7 @@ impl Pull {
         let report = serde_json::to_string(&pulled.restored).map_err(Failure::failed)?;
         child::write_receipt(receipt.as_mut(), format!("{snapshot} {device} {inode}\n{report}\n").as_bytes());
         name_refused(&config, &pulled);
-        if config.log >= LogLevel::Info {
-            log::line(config.log_format, Level::Info, &pulled.proof);
-        }
+        log::info(&config, &pulled.proof);
         Ok(pulled.exit.code())
     }
 }
