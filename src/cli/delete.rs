@@ -6,11 +6,13 @@ use super::{
     context::Context,
     failure::Failure,
     output,
+    progress::Listener,
     runtime::{Cancel, block_on},
 };
 use crate::{
     config::{Call, Need},
-    report::Exit,
+    report::{Exit, bytes, counted},
+    sync,
 };
 
 /// Delete a workspace and all that is in it
@@ -43,8 +45,16 @@ impl Delete {
                 return Err(Failure::guard(format!("{url} is not deleted")));
             }
         }
-        let _ = self.json;
-        let _: () = block_on(Cancel::BySignals, super::later::later("delete"))?;
+        let listener = Listener::new(context, &config)?;
+        let removed = block_on(Cancel::BySignals, async { Ok(sync::delete(&config, &listener).await?) })?;
+        drop(listener);
+        let (objects, size) = (removed.objects, removed.bytes);
+        if self.json {
+            output::json(&serde_json::json!({ "workspace": url, "objects": objects, "bytes": size }))?;
+        } else {
+            let done = if self.dry_run { "would delete" } else { "deleted" };
+            output::text(&format!("{done} {url} ({}, {})\n", counted(objects, "object", "objects"), bytes(size)))?;
+        }
         Ok(Exit::Success.code())
     }
 }

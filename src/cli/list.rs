@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{Call, Need},
     report::{Exit, WorkspaceItem, workspace_table},
+    sync,
 };
 
 /// List the workspaces of the store: size, files, last commit, writer
@@ -24,8 +25,8 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
-        let _config = context.config(&Need::Store, Call::default())?;
-        let items: Vec<WorkspaceItem> = block_on(Cancel::BySignals, super::later::later("list"))?;
+        let config = context.config(&Need::Store, Call::default())?;
+        let items: Vec<WorkspaceItem> = block_on(Cancel::BySignals, async { Ok(sync::list(&config).await?) })?;
         if self.json {
             items.iter().try_for_each(output::json)?;
         } else {

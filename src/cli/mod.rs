@@ -16,7 +16,6 @@ mod explain;
 mod failure;
 mod health;
 mod install;
-mod later;
 mod list;
 mod log;
 mod man;

@@ -5,11 +5,13 @@ use clap::Args;
 use super::{
     context::Context,
     failure::Failure,
+    output,
     runtime::{Cancel, block_on},
 };
 use crate::{
     config::{Call, Need},
     report::Exit,
+    sync,
 };
 
 /// Show what a commit would send, what is ignored by which rule, conflicts, and the base snapshot
@@ -23,9 +25,9 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
-        let _config = context.config(&Need::Workspace, Call::default())?;
-        let _ = self.json;
-        let _: () = block_on(Cancel::BySignals, super::later::later("status"))?;
+        let config = context.config(&Need::Workspace, Call::default())?;
+        let status = block_on(Cancel::BySignals, async { Ok(sync::status(&config, &context.setting()).await?) })?;
+        output::either(self.json, &status)?;
         Ok(Exit::Success.code())
     }
 }

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
+    commit::print_receipt,
     context::Context,
     failure::Failure,
+    progress::Listener,
     runtime::{Cancel, block_on},
 };
 use crate::{
     config::{Call, Need},
     report::Exit,
+    sync,
 };
 
 /// Send a whole directory to a workspace
@@ -48,9 +51,15 @@ impl Upload {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
         let call =
             Call { delete: self.delete, include_lock: self.include_lock, dry_run: self.dry_run, ..Call::default() };
-        let _config = context.config_of_directory(&Need::Named(self.name), call, self.directory.as_deref())?;
-        let _ = (self.watch, self.json);
-        let _: () = block_on(Cancel::BySignals, super::later::later("upload"))?;
-        Ok(Exit::Success.code())
+        let config = context.config_of_directory(&Need::Named(self.name), call, self.directory.as_deref())?;
+        if self.watch {
+            return Err(Failure::new(Exit::Usage, "upload --watch is not built yet: run upload again for each change"));
+        }
+        let listener = Listener::new(context, &config)?;
+        let receipt =
+            block_on(Cancel::BySignals, async { Ok(sync::upload(&config, &context.setting(), &listener).await?) })?;
+        drop(listener);
+        print_receipt(&receipt, self.json, config.log_format)?;
+        Ok(if receipt.is_whole() { Exit::Success } else { Exit::Incomplete }.code())
     }
 }
