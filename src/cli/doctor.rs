@@ -102,7 +102,7 @@ fn look_at_disk(config: &Config, found: &mut Findings) {
     let state = config.state.ancestors().find_map(|path| fs::metadata(path).ok());
     match state {
         Some(data) if data.dev() == device => {
-            found.good("state", format!("{} is on the same filesystem", config.state.display()))
+            found.good("state", format!("{} is on the same filesystem", config.state.display()));
         }
         _ => found.broken(
             "state",
@@ -131,7 +131,7 @@ async fn look_at_server(config: &Config, found: &mut Findings) -> Option<String>
         match store.probe().await {
             Ok(abilities) => look_at_abilities(&abilities, found),
             Err(error) => {
-                found.broken("conditions", error.to_string(), "what this server honours could not be measured")
+                found.broken("conditions", error.to_string(), "what this server honours could not be measured");
             }
         }
     }
@@ -152,7 +152,7 @@ async fn look_at_head(store: &Store, found: &mut Findings) -> bool {
                 found.good("workspace", format!("{} has a head of state {state}, commit {}", store.url(), head.seq));
             }
             Err(error) => {
-                found.broken("workspace", format!("its head cannot be read: {error}"), "it cannot be restored")
+                found.broken("workspace", format!("its head cannot be read: {error}"), "it cannot be restored");
             }
         },
         Ok(_) => found.good("workspace", format!("{} has no head: what lies there is imported", store.url())),

@@ -307,8 +307,8 @@ fn code(status: ExitStatus) -> i32 {
 /// The major version in what a tool says of itself: `Poetry (version 1.8.3)`, `deno 2.1.4 (stable …)`, `9.1.0`.
 fn major(text: &str) -> Option<u32> {
     let versions = text.split_whitespace().map(|word| word.trim_start_matches(['v', '(']));
-    let version = versions.filter_map(|word| word.split_once('.')).find_map(|(major, _)| major.parse().ok());
-    version
+
+    versions.filter_map(|word| word.split_once('.')).find_map(|(major, _)| major.parse().ok())
 }
 
 /// The name of the lockfile for a warning.

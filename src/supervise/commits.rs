@@ -262,10 +262,11 @@ impl Life<'_> {
         }
         // A commit that takes longer than its period is not begun again in the same instant.
         self.commits.due = self.commits.due.map(|due| due.max(now + Duration::from_secs(1)));
-        if let Some(command) = self.config.after_checkpoint.as_deref() {
-            if self.app_lives() && self.stop.is_none() {
-                self.begin_hook(Role::After, command, now);
-            }
+        if let Some(command) = self.config.after_checkpoint.as_deref()
+            && self.app_lives()
+            && self.stop.is_none()
+        {
+            self.begin_hook(Role::After, command, now);
         }
     }
 

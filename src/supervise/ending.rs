@@ -61,11 +61,11 @@ impl Life<'_> {
         };
         for process in &left {
             // EPERM: a setuid program. Said, and waited for like the others.
-            if let Err(error) = signals::send(process.pid, signal) {
-                if error.raw_os_error() != Some(libc::ESRCH) {
-                    let name = signals::name(signal);
-                    self.log.warn(format_args!("process {} did not take SIG{name}: {error}", process.pid));
-                }
+            if let Err(error) = signals::send(process.pid, signal)
+                && error.raw_os_error() != Some(libc::ESRCH)
+            {
+                let name = signals::name(signal);
+                self.log.warn(format_args!("process {} did not take SIG{name}: {error}", process.pid));
             }
             if signal == libc::SIGTERM && process.stopped() {
                 // A stopped process hears nothing until it goes on.
@@ -173,7 +173,7 @@ impl Life<'_> {
         let stored = !self.commit_counts() || self.is_whole();
         match (stored, self.commit_counts(), reason) {
             (false, ..) | (_, _, Reason::RestoreFailed | Reason::InstallFailed | Reason::Usage) => {
-                self.enter(State::Failed)
+                self.enter(State::Failed);
             }
             (true, true, _) => self.enter(State::Committed),
             _ => {}
@@ -183,12 +183,11 @@ impl Life<'_> {
             door.postpone();
             door.refuse(Exit::Failed.code(), now, &mut self.log);
         }
-        if let Some(phase) = &mut self.phase {
-            if let Ok(directory) = phase.handle() {
-                if self.door.is_some() {
-                    let _ = std::fs::remove_file(directory.join("commit.sock"));
-                }
-            }
+        if let Some(phase) = &mut self.phase
+            && let Ok(directory) = phase.handle()
+            && self.door.is_some()
+        {
+            let _ = std::fs::remove_file(directory.join("commit.sock"));
         }
         self.say_goodbye(code, reason);
         self.over = Some(code);

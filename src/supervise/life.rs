@@ -409,10 +409,10 @@ impl<'a> Life<'a> {
                 Peek::Nothing | Peek::NoChildren => break,
             }
         }
-        if let AppState::Running { pid, .. } = self.app.state {
-            if let Some(signal) = wait::stopped(pid) {
-                self.terminal.app_stopped(pid, signal, &mut self.log);
-            }
+        if let AppState::Running { pid, .. } = self.app.state
+            && let Some(signal) = wait::stopped(pid)
+        {
+            self.terminal.app_stopped(pid, signal, &mut self.log);
         }
     }
 

@@ -69,10 +69,10 @@ pub fn run_in(config: &Config, command: Vec<OsString>, options: Vec<OsString>, a
     if let Err(error) = process::set_not_dumpable() {
         log.warn(format_args!("the memory of this process stays readable to its user: {error}"));
     }
-    if process::id() != 1 {
-        if let Err(error) = process::become_subreaper() {
-            log.warn(format_args!("orphans of the app go to PID 1 of this machine, not here: {error}"));
-        }
+    if process::id() != 1
+        && let Err(error) = process::become_subreaper()
+    {
+        log.warn(format_args!("orphans of the app go to PID 1 of this machine, not here: {error}"));
     }
     if command.is_empty() && config.workspace.is_none() {
         log.error("nothing to run: give a command (stopover run -- CMD), or a workspace to detect one in (STOPOVER_WORKSPACE)");

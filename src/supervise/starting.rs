@@ -108,12 +108,11 @@ impl Life<'_> {
         };
         match self.installed {
             Installed::Waiting { lockfiles } if restored || lockfiles => self.begin_install(now),
-            Installed::Failed => {
+            Installed::Failed
                 // What an earlier life left is being stored by the checkpoint that began when the restore ended.
-                if self.children.is_empty() {
+                if self.children.is_empty() => {
                     self.begin_drain(now);
                 }
-            }
             Installed::NotNeeded | Installed::Done(_) if restored => {
                 if self.app.command.is_empty() {
                     self.log.error("no command was given, and none was detected: name one after `--`");

@@ -57,10 +57,12 @@ impl Terminal {
 
     /// Somebody continued us. In the foreground again: the terminal goes back to the app, and its group goes on.
     pub(super) fn continued(&mut self, app: i32) {
-        if let Some((fd, own)) = self.ours {
-            if !self.handed && tty::foreground(fd) == Some(own) && tty::set_foreground(fd, app).is_ok() {
-                self.handed = true;
-            }
+        if let Some((fd, own)) = self.ours
+            && !self.handed
+            && tty::foreground(fd) == Some(own)
+            && tty::set_foreground(fd, app).is_ok()
+        {
+            self.handed = true;
         }
         let _ = signals::send(-app, libc::SIGCONT);
     }

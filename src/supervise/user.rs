@@ -69,10 +69,10 @@ impl User {
         if let (Some(name), None) = (&name, group) {
             for fields in lines(groups) {
                 let member = field(&fields, 3).split(|byte| *byte == b',').any(|member| member == name.as_slice());
-                if let (true, Some(gid)) = (member, number(&fields, 2)) {
-                    if !all.contains(&gid) {
-                        all.push(gid);
-                    }
+                if let (true, Some(gid)) = (member, number(&fields, 2))
+                    && !all.contains(&gid)
+                {
+                    all.push(gid);
                 }
             }
         }

@@ -272,7 +272,7 @@ impl LiveTree<'_> {
                     if before.size != row.size || file.read_exact(&mut sample).is_err() {
                         return Ok(Err(NotStoredReason::Changing));
                     }
-                    let kind = content_type(&path.to_text(), &sample).into();
+                    let kind = content_type(&path.to_text(), &sample);
                     return Ok(Ok(Content { row, kind, body: Body::File(file, before) }));
                 }
                 let mut bytes = Vec::with_capacity(before.size as usize);
@@ -295,7 +295,7 @@ impl LiveTree<'_> {
                         ..row
                     };
                 }
-                let kind = content_type(&path.to_text(), &bytes[..bytes.len().min(SAMPLE)]).into();
+                let kind = content_type(&path.to_text(), &bytes[..bytes.len().min(SAMPLE)]);
                 return Ok(Ok(Content { row, kind, body: Body::Whole(bytes.into()) }));
             }
             Ok(Err(NotStoredReason::Changing))

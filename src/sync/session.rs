@@ -109,7 +109,7 @@ pub(super) fn set_origin(state: &State, name: &str, rows: &Rows, id: &SnapshotId
     let mut rows = rows.clone();
     add_parents(&mut rows);
     let header = TreeHeader {
-        id: id.clone(),
+        id: *id,
         parent: None,
         writer: String::new(),
         quiet: false,

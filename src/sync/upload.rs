@@ -136,7 +136,7 @@ fn together(theirs: &Rows, scan: &Scan, dir: &Directory, delete: bool) -> Rows {
     for (path, row) in theirs {
         let in_the_way = path.ancestors().any(|up| is_file(&up))
             || row.kind != Kind::Dir
-                && scan.rows.range(path.clone()..).nth(0).is_some_and(|(below, _)| below.is_below(path));
+                && scan.rows.range(path.clone()..).next().is_some_and(|(below, _)| below.is_below(path));
         if rows.contains_key(path) || in_the_way || delete && matches!(dir.look(path), Presence::Gone) {
             continue;
         }

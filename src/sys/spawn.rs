@@ -185,10 +185,10 @@ unsafe fn become_program(prepared: &mut Prepared<'_>) -> ! {
                 fail(prepared.report, 1);
             }
         }
-        if let Some(directory) = &spawn.directory {
-            if libc::chdir(directory.as_ptr()) != 0 {
-                fail(prepared.report, 0);
-            }
+        if let Some(directory) = &spawn.directory
+            && libc::chdir(directory.as_ptr()) != 0
+        {
+            fail(prepared.report, 0);
         }
         for signal in 1..=64 {
             let bit = 1_u64 << (signal - 1);
