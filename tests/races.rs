@@ -1,0 +1,186 @@
+//! Commits that others cross: races, deaths and lost replies, end to end. Every content that anybody wrote survives.
+
+mod support;
+
+use support::{
+    front::{Class, Fault, Front, any},
+    servers::{Kind, Server},
+    story::{Directory, Story},
+};
+
+/// What lies beside a file under its name and `.theirs-`.
+fn kept_beside(directory: &Directory, of: &str) -> Vec<Vec<u8>> {
+    let start = format!("{of}.theirs-");
+    let copies = directory.paths().into_iter().filter(|path| path.starts_with(&start));
+    copies.map(|path| std::fs::read(directory.path.join(path)).unwrap()).collect()
+}
+
+#[test]
+fn of_two_commits_at_once_neither_is_lost() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        story.object("both.txt", "0");
+        let (slow, fast) = (story.directory("slow"), story.directory("fast"));
+        slow.pull().exits(0);
+        fast.pull().exits(0);
+        let held = front.hold(any().op("PutObject").class(Class::Head).once());
+        slow.file("slow.txt", "slow").file("both.txt", "by slow");
+        let running = slow.start(&["commit"]);
+        held.reached();
+        fast.file("fast.txt", "fast").file("both.txt", "by fast").commit().exits(0);
+        held.release();
+        running.ends().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!((next.text("slow.txt").as_str(), next.text("fast.txt").as_str()), ("slow", "fast"));
+        let mut contents = kept_beside(&next, "both.txt");
+        contents.push(next.text("both.txt").into_bytes());
+        contents.sort();
+        // What the slow one had put already may have been kept twice.
+        contents.dedup();
+        assert_eq!(contents, [b"by fast".to_vec(), b"by slow".to_vec()], "on {}", server.name());
+    }
+}
+
+#[test]
+fn what_is_put_in_the_middle_of_a_commit_is_kept() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        story.object("old.txt", "0");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        let old = front.hold(any().op("PutObject").key("old.txt").once());
+        let new = front.hold(any().op("PutObject").key("new.txt").once());
+        here.file("old.txt", "from here").file("new.txt", "from here");
+        let running = here.start(&["commit"]);
+        old.reached();
+        new.reached();
+        story.object("old.txt", "from outside").object("new.txt", "from outside");
+        old.release();
+        new.release();
+        running.ends().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        for file in ["old.txt", "new.txt"] {
+            assert_eq!(next.text(file), "from here", "on {}", server.name());
+            assert_eq!(kept_beside(&next, file), [b"from outside"], "on {}", server.name());
+        }
+    }
+}
+
+#[test]
+fn what_was_edited_outside_is_not_removed_by_who_did_not_see_it() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("a.txt", "1").file("b.txt", "1").commit().exits(0);
+        story.object("a.txt", "from outside");
+        here.remove("a.txt").remove("b.txt").commit().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(next.paths(), ["a.txt"], "on {}", server.name());
+        assert_eq!(next.text("a.txt"), "from outside");
+    }
+}
+
+#[test]
+fn a_commit_that_died_before_or_after_its_head_is_finished_by_the_next_one() {
+    for server in Server::all_with(&[]) {
+        for after in [false, true] {
+            let front = Front::before(&server.endpoint);
+            let story = Story::behind(&front, &server);
+            let here = story.directory("here");
+            here.pull().exits(0);
+            here.file("a.txt", "1").commit().exits(0);
+            here.file("a.txt", "2").file("b.txt", "2");
+            let heads = any().op("PutObject").class(Class::Head);
+            let running;
+            if after {
+                front.on(heads.once(), Fault::DropReply);
+                let held = front.hold(any().op("GetObject").class(Class::Head).after(1));
+                running = here.start(&["commit"]);
+                held.reached();
+            } else {
+                let held = front.hold(heads.once());
+                running = here.start(&["commit"]);
+                held.reached();
+            }
+            running.kill();
+            assert_eq!(running.ends().code(), 137);
+            front.heal();
+            here.file("a.txt", "3").commit().exits(0);
+            let next = story.directory("next");
+            next.pull().exits(0);
+            assert_eq!(next.paths(), ["a.txt", "b.txt"], "on {}, {after}", server.name());
+            assert_eq!((next.text("a.txt").as_str(), next.text("b.txt").as_str()), ("3", "2"));
+        }
+    }
+}
+
+#[test]
+fn a_file_may_become_a_directory_and_a_directory_a_file() {
+    // s3s-fs keeps the folder of a key that was deleted, and answers 500 for a key of that name.
+    for server in Server::all_with(&[]).into_iter().filter(|server| server.kind != Kind::S3sFs) {
+        let story = Story::on(&server);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("one", "file").file("two/x/y", "file").file("three", "file").commit().exits(0);
+        here.remove("one").remove("two").remove("three");
+        here.file("one/inner", "now").file("two", "now").link("three", "two").commit().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(next.paths(), ["one/", "one/inner", "three", "two"], "on {}", server.name());
+        assert_eq!((next.text("one/inner").as_str(), next.text("three").as_str()), ("now", "now"));
+        let there = story.directory("here");
+        there.commit().exits(0);
+        assert_eq!(story.objects(), ["one/inner", "two"], "on {}", server.name());
+    }
+}
+
+#[test]
+fn a_pull_over_edits_of_both_keeps_both_and_the_commit_stores_them() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        story.object("a.txt", "0").object("gone.txt", "0").object("kept.txt", "0");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("a.txt", "from here").remove("gone.txt").file("kept.txt", "from here");
+        story.object("a.txt", "from outside").object("gone.txt", "from outside").no_object("kept.txt");
+        here.pull().exits(0);
+        let edits = |directory: &Directory| {
+            let mut all = kept_beside(directory, "a.txt");
+            all.push(directory.text("a.txt").into_bytes());
+            all.sort();
+            all
+        };
+        let both = [b"from here".to_vec(), b"from outside".to_vec()];
+        assert_eq!(edits(&here), both, "on {}", server.name());
+        assert_eq!((here.text("gone.txt").as_str(), here.text("kept.txt").as_str()), ("from outside", "from here"));
+        here.commit().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(edits(&next), both, "on {}", server.name());
+        assert_eq!(next.paths(), here.paths(), "on {}", server.name());
+        assert_eq!((next.text("gone.txt").as_str(), next.text("kept.txt").as_str()), ("from outside", "from here"));
+    }
+}
+
+#[test]
+fn a_large_file_whose_last_reply_was_lost_is_stored_once() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        let large: Vec<u8> = (0..9_u32 << 18).flat_map(u32::to_le_bytes).collect();
+        front.on(any().op("CompleteMultipartUpload").once(), Fault::DropReply);
+        here.file("large.bin", &large).commit().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(next.paths(), ["large.bin"], "on {}", server.name());
+        assert!(std::fs::read(next.path.join("large.bin")).unwrap() == large, "on {}", server.name());
+    }
+}
