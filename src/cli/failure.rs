@@ -19,6 +19,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// With one of our own exit codes.
+    #[allow(clippy::needless_pass_by_value, reason = "errors are handed over, so that `map_err` takes it by name")]
     pub(super) fn new(exit: Exit, message: impl ToString) -> Self {
         Self { code: exit.code(), message: Some(message.to_string()) }
     }

@@ -207,7 +207,7 @@ mod tests {
         let listener = Listener::quiet(Some(status), Some(receipt), LogFormat::Text);
         listener.lockfiles();
         listener.ready();
-        listener.durable(&Receipt::failed("no"));
+        listener.durable(&Receipt::failed(&"no"));
         drop(listener);
         let mut bytes = Vec::new();
         events.read_to_end(&mut bytes).unwrap();

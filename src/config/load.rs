@@ -61,7 +61,7 @@ pub fn load(sources: &Sources, need: &Need, call: Call) -> Result<Loaded, Config
         on_restore_failure: stopover.on_restore_failure.map_or(OnRestoreFailure::Fail, |form| form.0),
         install: stopover.install.map_or(Install::Auto, |form| form.0),
         install_timeout: stopover.install_timeout.map_or(Duration::from_secs(15 * 60), |form| form.0),
-        user: stopover.user.map(|user| checked_user(&values, user)).transpose()?,
+        user: stopover.user.as_deref().map(|user| checked_user(&values, user)).transpose()?,
         owner: stopover.owner.map(|form| form.0),
         hide_credentials: stopover.hide_credentials.is_some_and(|form| form.0),
         stop_timeout: stopover.stop_timeout.map_or(Duration::from_secs(10), |form| form.0),
@@ -186,7 +186,7 @@ fn credentials(values: &Values, s3: &S3) -> Result<Option<Credentials>, ConfigEr
 }
 
 /// `NAME|UID[:GROUP|:GID]`; whether they exist is seen when they are needed.
-fn checked_user(values: &Values, user: String) -> Result<String, ConfigError> {
+fn checked_user(values: &Values, user: &str) -> Result<String, ConfigError> {
     let user = user.trim();
     let fine =
         |part: &str| !part.is_empty() && !part.contains(|character: char| character == ':' || character.is_control());

@@ -134,7 +134,7 @@ const LARGEST_LIST: usize = 256 << 10;
 impl Receipt {
     /// Of a commit that came to nothing.
     #[must_use]
-    pub fn failed(error: impl ToString) -> Self {
+    pub fn failed(error: &impl ToString) -> Self {
         Self {
             snapshot: None,
             durable: false,
