@@ -20,4 +20,4 @@ pub use proof::{Proof, proof_line};
 pub use receipt::{
     Conflict, LONGEST_LIST, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt, Refused, Restored,
 };
-pub use status::{Change, ChangeKind, Ignored, Planned, Status};
+pub use status::{Change, ChangeKind, Ignored, Status};

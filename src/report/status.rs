@@ -42,25 +42,9 @@ pub struct Change {
     pub size: u64,
 }
 
-/// What a dry run would do: to the bucket for what sends, to the directory for what fetches.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Planned {
-    /// The changes, in the order of their paths.
-    pub changes: Vec<Change>,
-}
-
 impl fmt::Display for Change {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} {}  {}", self.change.sign(), self.path, bytes(self.size))
-    }
-}
-
-impl fmt::Display for Planned {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.changes.is_empty() {
-            return writeln!(out, "nothing to do");
-        }
-        self.changes.iter().try_for_each(|change| writeln!(out, "{change}"))
     }
 }
 
@@ -185,13 +169,6 @@ mod tests {
              \"ignored\":[{\"rule\":\"node_modules/\",\"source\":\"built-in\",\"files\":3,\"bytes\":4}],\
              \"conflicts\":[]}"
         );
-    }
-
-    #[test]
-    fn a_dry_run_says_what_it_would_do() {
-        let planned = Planned { changes: status().changes };
-        assert_eq!(planned.to_string(), "A a  5 B\nm b  1.5 kB\n");
-        assert_eq!(Planned { changes: Vec::new() }.to_string(), "nothing to do\n");
     }
 
     #[test]
