@@ -29,9 +29,8 @@ release:
     cargo build --locked --release --target x86_64-unknown-linux-musl
 
 # The same for arm64.
-release-arm64:
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc \
-        cargo build --locked --release --target aarch64-unknown-linux-musl
+release-arm:
+    cargo build --locked --release --target aarch64-unknown-linux-musl
 
 # An image of images/, with the static binary in it.
 image name: release

@@ -46,6 +46,15 @@ pub fn main() -> ExitCode {
 }
 
 fn answer(words: Vec<OsString>) -> u8 {
+    // `stopover run -- CMD…`, as every image says it: there is no flag to read, and half of the time that a plain init
+    // takes would go into a parser.
+    if let [_, run, dashes, command @ ..] = words.as_slice()
+        && run == "run"
+        && dashes == "--"
+    {
+        let none = clap::ArgMatches::default();
+        return run::Run::of(command.to_vec()).run(&Context::new(&none), &none);
+    }
     let is_run =
         words.iter().skip(1).find(|word| !word.as_encoded_bytes().starts_with(b"-")).is_some_and(|word| word == "run");
     let parsed = args::command(is_run)

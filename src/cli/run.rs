@@ -47,6 +47,11 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// A run without flags.
+    pub(super) fn of(command: Vec<OsString>) -> Self {
+        Self { guards: RestoreGuards::default(), dry_run: false, command }
+    }
+
     #[cfg(test)]
     pub(super) fn command(&self) -> &[OsString] {
         &self.command

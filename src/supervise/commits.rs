@@ -235,6 +235,7 @@ impl Life<'_> {
     pub(super) fn commit_ended(&mut self, mut child: Child, ending: Ending) {
         let now = poll::monotonic();
         let last = child.role == Role::LastCommit;
+        self.slim = false;
         let stored = matches!(ending, Ending::Exited(0 | 3));
         if stored && !child.durable {
             self.note_durable(child.begun, now);

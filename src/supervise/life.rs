@@ -102,6 +102,8 @@ pub(super) struct Life<'a> {
     /// The first of two `^C` during the last commit.
     pub(super) interrupted: Option<Duration>,
     pub(super) over: Option<u8>,
+    /// Whether the memory that only the start needed was given back.
+    pub(super) slim: bool,
     ear: OwnedFd,
     watches: Vec<Watch>,
 }
@@ -143,6 +145,7 @@ impl<'a> Life<'a> {
             stopped_by: Vec::new(),
             interrupted: None,
             over: None,
+            slim: false,
             ear,
             watches: Vec::new(),
         })
@@ -202,6 +205,10 @@ impl<'a> Life<'a> {
         }
         if let Some(door) = &self.door {
             door.watch(&mut watches);
+        }
+        if !self.slim && matches!(self.app.state, AppState::Running { .. }) && self.stop.is_none() {
+            process::forget_clean_pages();
+            self.slim = true;
         }
         let time = self.deadline().map(|at| at.saturating_sub(poll::monotonic()));
         poll::wait(&mut watches, time);

@@ -22,18 +22,17 @@ std::arch::global_asm!(
     "mov r9, rdx",
     "mov eax, 14",  // rt_sigprocmask
     "xor edi, edi", // SIG_BLOCK
-    "lea rsi, [rip + 2f]",
+    // All ones, on the stack: it is there already, a page of data would have to be faulted in first.
+    "push -1",
+    "mov rsi, rsp",
     "lea rdx, [rip + stopover_inherited_mask]",
     "mov r10d, 8",
     "syscall",
+    "pop rcx",
     "mov qword ptr [rip + stopover_entry_ran], 1",
     "mov rdx, r9",
     "jmp _start",
     ".size stopover_entry, . - stopover_entry",
-    ".popsection",
-    ".pushsection .rodata.stopover_entry,\"a\",@progbits",
-    ".balign 8",
-    "2: .quad 0xffffffffffffffff",
     ".popsection",
 );
 
@@ -49,20 +48,22 @@ std::arch::global_asm!(
     // x0 holds the dynamic linker's exit function, which _start wants.
     "mov x9, x0",
     "mov x0, #0", // SIG_BLOCK
-    "adr x1, 2f",
+    // All ones, on the stack: it is there already.
+    "mov x1, #-1",
+    "stp x1, x1, [sp, #-16]!",
+    "mov x1, sp",
     "adrp x2, stopover_inherited_mask",
     "add x2, x2, :lo12:stopover_inherited_mask",
     "mov x3, #8",
     "mov x8, #135", // rt_sigprocmask
     "svc #0",
+    "add sp, sp, #16",
     "adrp x2, stopover_entry_ran",
     "add x2, x2, :lo12:stopover_entry_ran",
     "mov x1, #1",
     "str x1, [x2]",
     "mov x0, x9",
     "b _start",
-    ".balign 8",
-    "2: .quad 0xffffffffffffffff",
     ".size stopover_entry, . - stopover_entry",
     ".popsection",
 );
