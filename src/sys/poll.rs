@@ -45,7 +45,7 @@ impl Watch {
 /// Sleeps until something is reported or the time is over; `None`: as long as it takes.
 pub fn wait(watches: &mut [Watch], time: Option<Duration>) {
     let spec = time.map(|time| libc::timespec {
-        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: time.subsec_nanos().into(),
     });
     let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
