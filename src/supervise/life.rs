@@ -356,13 +356,12 @@ impl<'a> Life<'a> {
             ));
         }
         match &mut self.stage {
-            Stage::Preparing => {}
+            Stage::Preparing | Stage::Committing => {}
             Stage::Running => {
                 self.enter(State::Stopping);
                 self.cancel_checkpoint(now);
             }
             Stage::Draining { kill_at, .. } => *kill_at = (*kill_at).min(now + budget.grace),
-            Stage::Committing => {}
         }
         // An app that ended by itself had no budget; now its last commit has one.
         for child in self.children.iter().filter(|child| child.role == Role::LastCommit) {
@@ -395,25 +394,20 @@ impl<'a> Life<'a> {
 
     /// Reaps everything that has ended: owned children by their owner, adopted ones always.
     pub(super) fn reap(&mut self) {
-        loop {
-            match wait::peek() {
-                Peek::Ended(pid) => {
-                    if self.app.pid() == Some(pid) {
-                        if let Some(ending) = wait::reap(pid) {
-                            self.app_ended(ending);
-                        }
-                    } else if let Some(at) = self.children.iter().position(|child| child.pid == pid) {
-                        if let Some(ending) = wait::reap(pid) {
-                            let mut child = self.children.remove(at);
-                            self.last_words(&mut child);
-                            self.child_ended(child, ending);
-                        }
-                    } else {
-                        let ending = wait::reap(pid);
-                        self.adopted_ended(pid, ending);
-                    }
+        while let Peek::Ended(pid) = wait::peek() {
+            let ending = wait::reap(pid);
+            if self.app.pid() == Some(pid) {
+                if let Some(ending) = ending {
+                    self.app_ended(ending);
                 }
-                Peek::Nothing | Peek::NoChildren => break,
+            } else if let Some(at) = self.children.iter().position(|child| child.pid == pid) {
+                let mut child = self.children.remove(at);
+                self.last_words(&mut child);
+                if let Some(ending) = ending {
+                    self.child_ended(child, ending);
+                }
+            } else {
+                self.adopted_ended(pid, ending);
             }
         }
         if let AppState::Running { pid, .. } = self.app.state

@@ -98,9 +98,8 @@ impl Failure {
                 let errno = i32::from_ne_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
                 Some(Err(Self { step, errno }))
             }
-            Ok(_) => Some(Ok(())),
             Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => None,
-            Err(_) => Some(Ok(())),
+            Ok(_) | Err(_) => Some(Ok(())),
         }
     }
 }
@@ -158,7 +157,7 @@ const NULL: &CStr = c"/dev/null";
 /// Only in the child of a fork. Allocates nothing and does not return.
 unsafe fn become_program(prepared: &mut Prepared<'_>) -> ! {
     let spawn = prepared.spawn;
-    // SAFETY (of all below): system calls on numbers and on memory that was prepared before the fork and lives on.
+    // SAFETY: system calls on numbers and on memory that was prepared before the fork and lives on.
     unsafe {
         libc::setpgid(0, 0);
         if let Some(terminal) = spawn.terminal {
