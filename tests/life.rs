@@ -47,6 +47,8 @@ fn main() -> ExitCode {
         a_commit_that_is_not_whole_makes_success_82_and_hides_no_failure,
         a_missing_command_is_127_and_is_committed_too,
         the_early_commit_begins_beside_the_app_and_hears_of_its_end,
+        an_early_commit_that_fails_is_followed_by_another,
+        who_asks_for_a_commit_while_stopping_does_not_wait_for_his_own_end,
         an_app_that_overstays_is_killed_in_time_for_the_commit,
         a_commit_that_hangs_is_killed_at_the_deadline,
         a_term_during_the_last_commit_gives_it_a_deadline,
@@ -123,6 +125,12 @@ fn stand_in(name: &str, words: &str) -> ! {
                 sys::entry::block_all_signals();
                 std::thread::sleep(Duration::from_secs(100));
             }
+            "once" if !Path::new(rest).exists() => {
+                fs::write(rest, "").expect("mark");
+                note(&format!("{role} ends"));
+                std::process::exit(1);
+            }
+            "once" => {}
             "listen" => listen(role, control.as_mut().expect("control")),
             "keys" => {
                 let names: Vec<_> = keys.iter().map(|(name, value)| format!("{name:?}={value:?}")).collect();
@@ -417,6 +425,32 @@ fn the_early_commit_begins_beside_the_app_and_hears_of_its_end() {
     assert!(at("app ends") < at("last hears that the app is gone"));
     assert!(life.has("last has a deadline"));
     assert_eq!(notes.iter().filter(|line| line.starts_with("last begins")).count(), 1, "one process");
+}
+
+fn an_early_commit_that_fails_is_followed_by_another() {
+    let app = "trap 'while ! grep -q \"last ends\" $STAGE_NOTES; do sleep 0.02; done; exit 0' TERM;
+        echo app runs >> $STAGE_NOTES; while :; do sleep 0.02; done";
+    let life = Life::of(app);
+    let mark = life.path("mark");
+    // The first one fails, the second finds the mark of the first.
+    let steps = format!("once:{};listen;receipt:{{\"durable\":true}};exit:0", mark.display());
+    let mut life = life.set("STAGE_LAST", &steps).begin();
+    life.until("app runs").term();
+    assert_eq!(life.end(), 0, "{}", life.log());
+    assert!(life.has("last begins beside the app") && life.has("last begins"), "{:?}", life.notes());
+    assert_eq!(life.summary()["commit"]["durable"], true);
+}
+
+fn who_asks_for_a_commit_while_stopping_does_not_wait_for_his_own_end() {
+    let app = "trap 'while [ ! -e $PLACE/answered ]; do sleep 0.02; done; exit 0' TERM;
+        echo app runs >> $STAGE_NOTES; while :; do sleep 0.02; done";
+    let mut life = Life::of(app).begin();
+    life.until("app runs").term();
+    life.until("last begins beside the app");
+    let answer = supervise::request(&life.state(), Wait::All).expect("asks").expect("a supervisor");
+    assert_eq!(answer.code, 1);
+    fs::write(life.place.path().join("answered"), "").expect("writes");
+    assert_eq!(life.end(), 0);
 }
 
 fn an_app_that_overstays_is_killed_in_time_for_the_commit() {

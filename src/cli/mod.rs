@@ -42,6 +42,7 @@ use crate::report::Exit;
 /// Parses the arguments, runs the subcommand, maps its result to an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::sys::entry::stay_deaf();
     ExitCode::from(answer(std::env::args_os().collect()))
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     environment,
-    life::{Life, Stage},
+    life::{Life, SETTLED, Stage},
     phase::State,
     processes,
 };
@@ -93,6 +93,7 @@ impl Life<'_> {
             Ok(started) => {
                 let begun = poll::monotonic();
                 self.app.state = AppState::Executing { pid: started.pid, begun, failure: started.failure };
+                self.slim_at = Some(begun + SETTLED);
                 if self.phase.is_some() {
                     self.log.info(format_args!("running {}", self.shown_command()));
                 }

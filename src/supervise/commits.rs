@@ -6,7 +6,7 @@ use super::{
     app::AppState,
     children::{Child, Pipes, Role},
     clock,
-    life::{Life, Stage},
+    life::{Life, SETTLED, Stage},
     phase::State,
     shorten,
     starting::{Restore, told},
@@ -35,6 +35,8 @@ pub(super) struct Commits {
     pub(super) last: Option<(Ending, Option<String>)>,
     /// Whether it was started.
     pub(super) last_began: bool,
+    /// Whether one was started beside the app's shutdown.
+    early_began: bool,
 }
 
 impl Commits {
@@ -66,6 +68,7 @@ impl Life<'_> {
 
     /// Starts the commit that is due, if none runs.
     pub(super) fn commit_if_due(&mut self, now: Duration) {
+        self.refuse_late_requests(now);
         if self.sync_runs() {
             return;
         }
@@ -78,9 +81,22 @@ impl Life<'_> {
         }
         // Beside the app's own shutdown; when it has ended the same process scans again.
         let stopping = matches!(self.stage, Stage::Running | Stage::Draining { .. }) && self.stop.is_some();
-        if stopping && self.commit_counts() && !self.commits.last_began {
+        if stopping && self.commit_counts() && !self.commits.early_began {
+            self.commits.early_began = true;
             self.begin_last_commit();
         }
+    }
+
+    /// Who asks while the last commit runs cannot be served by it: it ends after the app, which may be the one who
+    /// asks, and waits.
+    fn refuse_late_requests(&mut self, now: Duration) {
+        let Some(door) = self.door.as_mut().filter(|door| door.has_requests() && self.commits.last_began) else {
+            return;
+        };
+        self.log.warn(
+            "asked for a commit while stopping: refused; the last commit, after the app's end, stores everything",
+        );
+        door.refuse(Exit::Failed.code(), now, &mut self.log);
     }
 
     fn begin_checkpoint(&mut self, now: Duration) {
@@ -214,10 +230,16 @@ impl Life<'_> {
     pub(super) fn commit_is_durable(&mut self, now: Duration) {
         let Some(child) = self.children.iter().find(|child| child.durable && child.role.is_sync()) else { return };
         let (begun, receipt) = (child.begun, last_object(&String::from_utf8_lossy(&child.receipt)));
+        let early = child.role == Role::LastCommit && child.app_lived;
         self.note_durable(begun, now);
         // Without a receipt at this point, those who asked for it get the one of the end.
         if let (Some(door), Some(receipt)) = (&mut self.door, receipt) {
-            door.durable(receipt.as_bytes(), now, &mut self.log);
+            if early {
+                // All who have asked did so before this commit began; the end of it may be waiting for them.
+                door.end(0, receipt.as_bytes(), now, &mut self.log);
+            } else {
+                door.durable(receipt.as_bytes(), now, &mut self.log);
+            }
         }
     }
 
@@ -235,7 +257,7 @@ impl Life<'_> {
     pub(super) fn commit_ended(&mut self, mut child: Child, ending: Ending) {
         let now = poll::monotonic();
         let last = child.role == Role::LastCommit;
-        self.slim = false;
+        self.slim_at = Some(now + SETTLED);
         let stored = matches!(ending, Ending::Exited(0 | 3));
         if stored && !child.durable {
             self.note_durable(child.begun, now);
@@ -257,6 +279,11 @@ impl Life<'_> {
             _ => self.log.error(format_args!("the {} failed ({})", child.role.name(), told(ending))),
         }
         self.answer(ending.code(), receipt.as_deref(), now);
+        if last && self.stage != Stage::Committing {
+            // The early one has ended before the app did; what the app leaves is stored by another.
+            self.commits.last_began = false;
+            return;
+        }
         if last {
             self.commits.last = Some((ending, receipt));
             return;

@@ -228,6 +228,9 @@ impl Life<'_> {
                 }
             }
             AppState::Failed { code } => (code, Reason::NotStarted),
+            AppState::Running { .. } if self.app.killed => {
+                (Ending::Signalled(libc::SIGKILL).code(), Reason::KilledAtDeadline)
+            }
             // The life ends in no other state.
             _ => (Exit::Failed.code(), Reason::NotStarted),
         }

@@ -39,6 +39,8 @@ use crate::{
 
 /// How soon a real-time signal is sent again that found its receiver's queue full.
 const RETRY: Duration = Duration::from_millis(5);
+/// How long an app runs before memory is given back: for one that ends at once it is not worth its while.
+pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
 /// Where a life is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,8 +104,8 @@ pub(super) struct Life<'a> {
     /// The first of two `^C` during the last commit.
     pub(super) interrupted: Option<Duration>,
     pub(super) over: Option<u8>,
-    /// Whether the memory that only the start needed was given back.
-    pub(super) slim: bool,
+    /// When the memory that only the start (or the end of a commit) needed is given back.
+    pub(super) slim_at: Option<Duration>,
     ear: OwnedFd,
     watches: Vec<Watch>,
 }
@@ -129,7 +131,7 @@ impl<'a> Life<'a> {
             environment: Environment::inherited(),
             user,
             forwarder: Forwarder::new(config.signal_scope, &config.rewrite),
-            terminal: Terminal::find(),
+            terminal: Terminal::new(),
             oom: Oom::default(),
             phase: config.workspace.as_ref().map(|_| Phase::new(&config.state)),
             door: None,
@@ -145,7 +147,7 @@ impl<'a> Life<'a> {
             stopped_by: Vec::new(),
             interrupted: None,
             over: None,
-            slim: false,
+            slim_at: None,
             ear,
             watches: Vec::new(),
         })
@@ -206,10 +208,6 @@ impl<'a> Life<'a> {
         if let Some(door) = &self.door {
             door.watch(&mut watches);
         }
-        if !self.slim && matches!(self.app.state, AppState::Running { .. }) && self.stop.is_none() {
-            process::forget_clean_pages();
-            self.slim = true;
-        }
         let time = self.deadline().map(|at| at.saturating_sub(poll::monotonic()));
         poll::wait(&mut watches, time);
         self.watches = watches;
@@ -228,9 +226,10 @@ impl<'a> Life<'a> {
             self.forwarder.waits().then(|| now + RETRY),
             stage,
             self.app_deadline(),
+            self.slim_deadline(),
             self.restore_deadline(),
             self.commits_deadline(),
-            self.stop.filter(|_| self.commit_counts()).map(|stop| stop.end()),
+            self.end_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -242,6 +241,10 @@ impl<'a> Life<'a> {
         if self.forwarder.waits() {
             self.forwarder.retry(&mut self.log);
         }
+        if self.slim_deadline().is_some_and(|at| at <= now) {
+            process::forget_clean_pages();
+            self.slim_at = None;
+        }
         for child in self.children.iter_mut().filter(|child| child.kill_at.is_some_and(|at| at <= now)) {
             self.log.warn(format_args!("the {} did not end in time: killed", child.role.name()));
             child.kill();
@@ -252,6 +255,21 @@ impl<'a> Life<'a> {
         if self.restore_deadline().is_some_and(|at| at <= now) {
             self.restore_takes_too_long(now);
         }
+        if self.end_deadline().is_some_and(|at| at <= now) && self.stage != Stage::Committing {
+            // A killed process that hangs in the kernel: what is up is up.
+            self.stage = Stage::Committing;
+        }
+    }
+
+    /// Memory is given back once, while the app runs and nothing else goes on.
+    fn slim_deadline(&self) -> Option<Duration> {
+        self.slim_at.filter(|_| matches!(self.app.state, AppState::Running { .. }) && self.stop.is_none())
+    }
+
+    /// When a stop is over, whatever is not: for what must end by then, and has not been given up already.
+    pub(super) fn end_deadline(&self) -> Option<Duration> {
+        let awaited = self.stage != Stage::Preparing && (self.stage != Stage::Running || self.app.killed);
+        self.stop.filter(|_| awaited && self.commit_counts()).map(|stop| stop.end())
     }
 
     /// When the app is killed so that its data can be saved; `None` where nothing would be gained by it.
@@ -324,8 +342,8 @@ impl<'a> Life<'a> {
                     self.stopped_by.extend(self.forwarder.rewritten(signal));
                     self.begin_stop(now);
                 }
-                if signal == libc::SIGCONT {
-                    self.terminal.continued(pid);
+                if signal == libc::SIGCONT && self.terminal.continued(pid) {
+                    return;
                 }
                 self.forwarder.forward(pid, &info, &mut self.log);
             }

@@ -10,20 +10,25 @@ pub(super) struct Terminal {
     /// Descriptor and our own group.
     ours: Option<(RawFd, i32)>,
     handed: bool,
+    /// Whether we stopped because the app had.
+    stopped: bool,
 }
 
 impl Terminal {
-    /// Looks for it. Only a foreground group may hand the terminal over: from the background, with SIGTTOU blocked,
-    /// the call would succeed and steal it.
-    pub(super) fn find() -> Self {
-        let own = process::group(0);
-        let ours = tty::controlling().filter(|(_, foreground)| Some(*foreground) == own);
-        Self { ours, handed: false }
+    /// Nothing was handed over.
+    pub(super) fn new() -> Self {
+        Self { ours: None, handed: false, stopped: false }
     }
 
-    /// What the app's process is to become the foreground group of.
+    /// What the app's process is to become the foreground group of. Only a foreground group may hand the terminal
+    /// over: from the background, with SIGTTOU blocked, the call would succeed and steal it.
     pub(super) fn for_the_app(&mut self) -> Option<RawFd> {
-        let (fd, _) = self.ours?;
+        let own = process::group(0)?;
+        let (fd, foreground) = tty::controlling()?;
+        self.ours = Some((fd, own));
+        if foreground != own {
+            return None;
+        }
         self.handed = true;
         Some(fd)
     }
@@ -45,6 +50,7 @@ impl Terminal {
         }
         if has_a_shell() {
             self.take_back();
+            self.stopped = true;
             // Others of our pipeline were not in the app's group, and did not hear the `^Z`. Our own copy stays
             // blocked and is recognised by its sender.
             let _ = signals::send(0, signal);
@@ -55,8 +61,12 @@ impl Terminal {
         }
     }
 
-    /// Somebody continued us. In the foreground again: the terminal goes back to the app, and its group goes on.
-    pub(super) fn continued(&mut self, app: i32) {
+    /// Somebody sent SIGCONT. If it ended a stop of ours, the app's group goes on too, with the terminal if we are in
+    /// the foreground again; `false`: it is a signal like any other.
+    pub(super) fn continued(&mut self, app: i32) -> bool {
+        if !std::mem::take(&mut self.stopped) {
+            return false;
+        }
         if let Some((fd, own)) = self.ours
             && !self.handed
             && tty::foreground(fd) == Some(own)
@@ -65,6 +75,7 @@ impl Terminal {
             self.handed = true;
         }
         let _ = signals::send(-app, libc::SIGCONT);
+        true
     }
 }
 
