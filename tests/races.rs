@@ -184,3 +184,37 @@ fn a_large_file_whose_last_reply_was_lost_is_stored_once() {
         assert!(std::fs::read(next.path.join("large.bin")).unwrap() == large, "on {}", server.name());
     }
 }
+
+#[test]
+fn a_large_file_that_both_edited_is_kept_twice() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        story.object("l.bin", vec![1; 9 << 20]);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        story.object("l.bin", vec![2; 9 << 20]);
+        here.file("l.bin", vec![3; 9 << 20]).commit().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert!(std::fs::read(next.path.join("l.bin")).unwrap() == vec![3; 9 << 20], "on {}", server.name());
+        assert!(kept_beside(&next, "l.bin") == [vec![2; 9 << 20]], "on {}", server.name());
+    }
+}
+
+#[test]
+fn what_the_server_refuses_is_named_and_stored_by_the_next_commit() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        story.object("gone.txt", "x");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        front.on(any().op("PutObject").key("no.txt"), Fault::DENIED);
+        here.file("no.txt", "n").file("yes.txt", "y").remove("gone.txt");
+        here.commit().exits(3).says("no.txt");
+        assert_eq!(story.objects(), ["gone.txt", "yes.txt"], "on {}: deletes come last", server.name());
+        front.heal();
+        here.commit().exits(0);
+        assert_eq!(story.objects(), ["no.txt", "yes.txt"], "on {}", server.name());
+    }
+}
