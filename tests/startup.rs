@@ -1,4 +1,5 @@
 //! A plain init, as good as tini: exit codes, orphans, idleness, memory, how fast it starts, whom the app runs as.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[allow(unreachable_pub, reason = "shared by test binaries")]
 mod support {
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         the_app_runs_as_the_user_that_was_named,
         a_user_needs_capabilities_that_are_named,
         pid_1_idles_in_two_mebibytes,
+        a_death_for_want_of_memory_is_said,
         starting_costs_little_more_than_tini,
     ])
 }
@@ -275,4 +277,26 @@ fn starting_costs_little_more_than_tini() {
     }
     assert!(ratios.iter().any(|ratio| *ratio <= 1.5), "{ratios:?}");
     assert!(Path::new(&binary).exists());
+}
+
+fn a_death_for_want_of_memory_is_said() {
+    let root = Path::new("/sys/fs/cgroup/memory");
+    let group = root.join(format!("stopover-test-{}", std::process::id()));
+    if !root.join("memory.limit_in_bytes").exists() || fs::create_dir(&group).is_err() {
+        skip("cgroup-v1", "the test makes a cgroup of its own: root, and the memory controller of version 1");
+        return;
+    }
+    fs::write(group.join("memory.limit_in_bytes"), "64M").expect("a limit");
+    let _ = fs::write(group.join("memory.memsw.limit_in_bytes"), "64M");
+    // Into the cgroup first, then stopover; the app wants more than there is.
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; exec {} run -- sh -c 'head -c 200M /dev/zero | tail > /dev/null; exit 3'",
+        group.display(),
+        stage::stopover().display()
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).env("STOPOVER_WORKSPACE", "none");
+    let (_, said) = finish(command);
+    wait_until("the cgroup is empty", || fs::remove_dir(&group).is_ok());
+    assert!(said.contains("memory is used up (oom_kill)"), "{said}");
 }

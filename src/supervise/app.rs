@@ -144,8 +144,10 @@ impl Life<'_> {
         if let Some(phase) = &mut self.phase {
             phase.pid = None;
         }
-        if ending == Ending::Signalled(libc::SIGKILL) && !self.app.killed && self.oom.grew() {
-            self.log.error("the app was killed because the container's memory is used up (oom_kill)");
+        // An app that ended well is not looked after: it may be one of thousands that end in a millisecond.
+        if ending != Ending::Exited(0) && !self.app.killed && self.oom.grew() {
+            let whom = if ending == Ending::Signalled(libc::SIGKILL) { "the app" } else { "a process of the app" };
+            self.log.error(format_args!("{whom} was killed because the container's memory is used up (oom_kill)"));
         }
         self.terminal.take_back();
         self.begin_drain(now);
