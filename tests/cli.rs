@@ -1,4 +1,5 @@
 //! The command line as people and scripts meet it: help, exit codes, what goes to which stream.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     fs,

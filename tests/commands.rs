@@ -1,4 +1,5 @@
 //! The commands beside `run`, with a real server: what they do, print as JSON, and exit with.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod support;
 

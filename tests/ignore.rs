@@ -1,4 +1,5 @@
 //! Ignore rules: git's own for `.gitignore` (the oracle is `git check-ignore`), and what ours add to them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -383,8 +384,10 @@ fn stores(rules: &Rules, path: &str) -> bool {
 
 #[test]
 fn our_files_win_over_gitignore_at_every_level_and_among_each_other_by_name() {
+    /// Ignore files, what is stored under them, what is not.
+    type Case = (&'static [(&'static str, &'static str)], &'static [&'static str], &'static [&'static str]);
     let none = RuleOptions::default();
-    let cases: [(&[(&str, &str)], &[&str], &[&str]); 9] = [
+    let cases: [Case; 9] = [
         (&[(".gitignore", "a\n"), (".syncignore", "!a\n")], &["a", "x/a"], &[]),
         (&[(".syncignore", "a\n"), (".s3ignore", "!a\n")], &["a"], &[]),
         (&[(".s3ignore", "a\n"), (".stopoverignore", "!a\n")], &["a"], &[]),

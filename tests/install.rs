@@ -1,5 +1,6 @@
 //! Installs with real tools in real directories. What a tool of the machine is needed for is skipped without it, and
 //! says so; `STOPOVER_TEST_REQUIRE=npm,python` turns that into a failure.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,5 +1,6 @@
 //! Places a workspace may hold that are not simply its own: other mounts, what may not be read, disks that are full
 //! or read-only, and what belongs to somebody else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     fs::{self, Permissions},

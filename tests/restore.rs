@@ -1,4 +1,5 @@
 //! Restores, end to end: a workspace is there as a whole before the app starts, or the app does not start.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod support;
 

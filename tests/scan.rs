@@ -1,4 +1,5 @@
 //! What a scan sees, and what it must never miss.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     fs::{self, File, FileTimes, OpenOptions, Permissions},

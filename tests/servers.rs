@@ -1,4 +1,5 @@
 //! One suite for the store, on every server: s3s-fs in this process, moto and MinIO where they are installed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod support;
 

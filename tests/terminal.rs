@@ -1,4 +1,5 @@
 //! The terminal: it is handed to the app when there is one, `^C` arrives once, `^Z` and job control work.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[allow(unreachable_pub, reason = "shared by test binaries")]
 mod support {

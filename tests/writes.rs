@@ -1,4 +1,5 @@
 //! Safe writes: what a restore may do to a directory, and what it must never do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::{
     fs,

@@ -414,7 +414,7 @@ pub(super) async fn next_head(
     let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
     let tree = Tree {
         header: TreeHeader {
-            id: id,
+            id,
             parent: old.and_then(|head| head.snapshot),
             writer: written.writer.clone(),
             quiet,

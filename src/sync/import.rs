@@ -142,9 +142,8 @@ pub(super) async fn hash_object(
     path: &RelPath,
     etag: &crate::rows::ETag,
 ) -> Result<Option<crate::rows::Hash>, SyncError> {
-    let mut reader = match store.open(&path.to_text(), None, Some(etag)).await? {
-        Opened::Found(reader) => reader,
-        _ => return Ok(None),
+    let Opened::Found(mut reader) = store.open(&path.to_text(), None, Some(etag)).await? else {
+        return Ok(None);
     };
     let mut hasher = Hasher::new();
     while let Some(chunk) = reader.next_chunk().await? {

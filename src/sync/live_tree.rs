@@ -102,7 +102,8 @@ impl LiveTree<'_> {
             done += put.row.size;
             self.events.progress(Progress::new(Phase::Upload, done, total, Some(put.path.to_string())));
             match one? {
-                One::Stored { row, copy } => {
+                One::Stored(stored) => {
+                    let Stored { row, copy } = *stored;
                     outcome.stored.insert(put.path.clone(), row);
                     if let Some((path, row)) = copy {
                         outcome.copies.insert(put.path.clone(), path.clone());
@@ -200,14 +201,14 @@ impl LiveTree<'_> {
             && hash == row.hash
             && self.store.head(&key).await?.is_some_and(|meta| meta.etag == etag)
         {
-            return Ok(One::Stored { row: Row { etag: Some(etag), ..row }, copy });
+            return Ok(One::Stored(Box::new(Stored { row: Row { etag: Some(etag), ..row }, copy })));
         }
         for _ in 0..TRIES {
             let condition = expected.as_ref().map_or(PutIf::Absent, PutIf::Match);
             let uncertain = match self.send(&key, &content, condition).await {
                 Ok(Put::Done(etag)) => {
                     self.note_sent(&put.path, &etag, row.hash)?;
-                    return Ok(One::Stored { row: Row { etag: Some(etag), ..row }, copy });
+                    return Ok(One::Stored(Box::new(Stored { row: Row { etag: Some(etag), ..row }, copy })));
                 }
                 Ok(Put::Refused | Put::Missing) => None,
                 Ok(Put::Uncertain(error)) => Some(error),
@@ -220,7 +221,7 @@ impl LiveTree<'_> {
             };
             if self.is_ours(&put.path, &meta, &content).await? {
                 self.note_sent(&put.path, &meta.etag, row.hash)?;
-                return Ok(One::Stored { row: Row { etag: Some(meta.etag), ..row }, copy });
+                return Ok(One::Stored(Box::new(Stored { row: Row { etag: Some(meta.etag), ..row }, copy })));
             }
             if uncertain.is_some() || expected.as_ref() == Some(&meta.etag) {
                 tokio::time::sleep(pause).await;
@@ -390,9 +391,15 @@ impl LiveTree<'_> {
     }
 }
 
+/// A file that is stored: its row, and where a copy of theirs was made first, that copy's.
+struct Stored {
+    row: Row,
+    copy: Option<(RelPath, Row)>,
+}
+
 /// What became of one put.
 enum One {
-    Stored { row: Row, copy: Option<(RelPath, Row)> },
+    Stored(Box<Stored>),
     Not(NotStoredReason),
     Lost,
     Stopped,

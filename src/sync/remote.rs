@@ -48,9 +48,8 @@ pub(super) async fn is_still(store: &Store, known: Option<&HeadAt>) -> Result<bo
 
 /// The tree of a snapshot; `None` where it is gone.
 pub(super) async fn read_tree(store: &Store, id: &SnapshotId) -> Result<Option<Tree>, SyncError> {
-    let object = match store.get(&id.tree_key(), GetIf::Always).await? {
-        Got::Found(object) => object,
-        _ => return Ok(None),
+    let Got::Found(object) = store.get(&id.tree_key(), GetIf::Always).await? else {
+        return Ok(None);
     };
     let tree = blocking(move || Tree::decode(&object.bytes[..], &Limits::default())).await?;
     let tree = tree.map_err(|error| SyncError::format(&error, &format!("tree {id}"), &store.url()))?;

@@ -306,9 +306,8 @@ impl Restorer<'_> {
         };
         let path = fetch.path.clone();
         if row.size <= WHOLE {
-            let object = match self.store.get(key, GetIf::Match(etag)).await? {
-                Got::Found(object) => object,
-                _ => return Ok(Version::Moved),
+            let Got::Found(object) = self.store.get(key, GetIf::Match(etag)).await? else {
+                return Ok(Version::Moved);
             };
             return blocking(move || {
                 let hash = Hash::of(&object.bytes);

@@ -208,6 +208,8 @@ unsafe fn become_program(prepared: &mut Prepared<'_>) -> ! {
                 }
                 // As execvp: these mean "look in the next directory"; a denied one is remembered.
                 libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP => {}
+                // A directory of PATH that may not be looked into is not where the program is.
+                libc::EACCES if spawn.programs.len() > 1 && libc::access(program.as_ptr(), libc::F_OK) != 0 => {}
                 libc::EACCES => errno = libc::EACCES,
                 other => {
                     errno = other;

@@ -3,6 +3,7 @@
 use aws_sdk_s3::{
     Client,
     config::{BehaviorVersion, Region, RequestChecksumCalculation},
+    operation::get_object::GetObjectError,
     primitives::ByteStream,
 };
 
@@ -71,7 +72,7 @@ impl Outsider {
                     content_type: object.content_type,
                     bytes: object.body.collect().await.unwrap().to_vec(),
                 }),
-                Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => None,
+                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => None,
                 Err(error) => panic!("{key}: {error:?}"),
             }
         })

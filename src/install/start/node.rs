@@ -23,9 +23,8 @@ pub(super) fn start(view: &dyn View) -> Result<Option<Start>, InstallError> {
         Err(InstallError::TwoLockfiles { .. }) => None,
         other => other?,
     };
-    let package = match PackageJson::read(view)? {
-        Some(package) => package,
-        None => return file(view, Manager::Npm, false, "index.js"),
+    let Some(package) = PackageJson::read(view)? else {
+        return file(view, Manager::Npm, false, "index.js");
     };
     let manager = project.as_ref().map_or(Manager::Npm, |project| project.manager);
     let plug_and_play =

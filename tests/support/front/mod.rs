@@ -104,7 +104,7 @@ impl Held {
         wait(async {
             tokio::time::timeout(time, self.reached.acquire())
                 .await
-                .is_ok_and(|one| one.map(|one| one.forget()).is_ok())
+                .is_ok_and(|one| one.map(tokio::sync::SemaphorePermit::forget).is_ok())
         })
     }
 
