@@ -70,7 +70,7 @@ pub enum StateError {
         waited: Duration,
     },
     /// The system said no.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {source}{}", hint(source))]
     Io {
         /// What was tried.
         what: &'static str,
@@ -79,6 +79,30 @@ pub enum StateError {
         /// Why not.
         source: io::Error,
     },
+}
+
+impl StateError {
+    /// Whether the disk takes nothing more: it is full, or read-only.
+    #[must_use]
+    pub fn is_out_of_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
+    }
+}
+
+/// What to do about it.
+fn hint(source: &io::Error) -> &'static str {
+    use io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match source.kind() {
+        PermissionDenied => {
+            "; the directory must be writable by the user stopover runs as, or STOPOVER_STATE name another place on its \
+             file system"
+        }
+        ReadOnlyFilesystem => "; mount the workspace's directory writable",
+        StorageFull | QuotaExceeded => "; free some space or give the container a larger disk",
+        NotFound => "; the directory above it must be there",
+        _ => "",
+    }
 }
 
 /// The state directory, open.
@@ -190,7 +214,11 @@ impl State {
         let io = |source| StateError::Io { what: "write", path: self.path.join(name), source };
         self.forget(&temporary)?;
         let mut file = self.open_note(&temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)?;
-        file.write_all(bytes).map_err(io)?;
+        if let Err(error) = file.write_all(bytes) {
+            // What is left of it would only take space.
+            let _ = self.forget(&temporary);
+            return Err(io(error));
+        }
         drop(file);
         renameat(&self.handle, temporary.as_str(), &self.handle, name).map_err(|errno| io(errno.into()))
     }

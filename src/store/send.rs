@@ -199,7 +199,11 @@ impl Store {
             if !trouble.is_passing() || !self.goes_on(attempts) {
                 return Err(trouble);
             }
-            let wait = wait(attempts, &trouble);
+            let mut wait = wait(attempts, &trouble);
+            if !line.wire.answered() {
+                // The last attempt is made when patience ends, not after it: whoever waits hears what it met.
+                wait = wait.min(FIRST_ANSWER.saturating_sub(line.wire.since_first_try()));
+            }
             tracing::debug!("{} again in {} ms: {:?}", ask.op, wait.as_millis(), trouble.cause);
             tokio::time::sleep(wait).await;
         }

@@ -18,8 +18,8 @@ use super::{
     publish::{Published, publish},
     remote::{HeadAt, present_tree, random, read_head, read_tree, written},
     session::{
-        adopt, connect, lock, origin, owners, scan_directory, set_origin, settle_pending, totals, with_abilities,
-        workspace,
+        adopt, connect, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending, totals,
+        with_abilities, workspace,
     },
 };
 use crate::{
@@ -86,10 +86,7 @@ struct Committer<'a> {
 impl<'a> Committer<'a> {
     async fn open(config: &'a Config, setting: &'a Setting) -> Result<Self, SyncError> {
         let url = workspace(config)?.url();
-        if !config.dir.exists() {
-            return Err(SyncError::Directory(format!("directory does not exist: {}", config.dir.display())));
-        }
-        let dir = Directory::open(&config.dir)?;
+        let dir = open_directory(config, false)?;
         let handover = &setting.handover;
         if handover.directory.is_some_and(|known| known != dir.identity()) {
             return Err(SyncError::Directory(format!(
@@ -210,7 +207,7 @@ impl<'a> Committer<'a> {
             return Ok(Some(self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None)));
         }
         if !has_changes {
-            self.save_index()?;
+            self.save_index();
             let receipt = self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
             events.durable(&receipt);
             return Ok(Some(receipt));
@@ -250,7 +247,7 @@ impl<'a> Committer<'a> {
         let (ours, markers) = (with_versions(ours, &rows), self.markers());
         let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
         let next = next_head(&self.store, head, quiet, is_partial, &rows, tombstones).await?;
-        self.note_pending(&next, &ours)?;
+        let noted = self.note_pending(&next, &ours)?;
         match publish(&self.store, head, &next).await? {
             Published::Won => {}
             Published::Lost => return Ok(None),
@@ -260,7 +257,7 @@ impl<'a> Committer<'a> {
         }
         let receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, Some(&next));
         events.durable(&receipt);
-        self.settle(&next, ours)?;
+        self.settle(&next, ours, noted)?;
         self.warn_of_size(&rows);
         Ok(Some(receipt))
     }
@@ -270,16 +267,44 @@ impl<'a> Committer<'a> {
         markers.filter_map(|(path, etag)| Some((RelPath::from_text(path).ok()?, ETag::new(etag.clone())))).collect()
     }
 
-    fn note_pending(&mut self, next: &Head, ours: &Rows) -> Result<(), SyncError> {
-        let Some(id) = &next.snapshot else { return Ok(()) };
-        set_origin(&self.state, "origin.pending", ours, id)?;
-        self.mine.pending = Some(Pending { snapshot: id.to_string(), birth: next.birth.to_string(), seq: next.seq });
-        Ok(self.state.set_mine(&self.mine)?)
+    /// Notes what becomes O when this commit is found in a head. Says whether that was possible: what an app wrote
+    /// until the disk was full must not be lost because of a note. The old ones stay true then: they are what the
+    /// directory took in before, and a later merge finds both sides alike.
+    fn note_pending(&mut self, next: &Head, ours: &Rows) -> Result<bool, SyncError> {
+        let Some(id) = &next.snapshot else { return Ok(false) };
+        let pending = Pending { snapshot: id.to_string(), birth: next.birth.to_string(), seq: next.seq };
+        let mine = Mine { pending: Some(pending), ..self.mine.clone() };
+        let note = || {
+            set_origin(&self.state, "origin.pending", ours, id)?;
+            Ok(self.state.set_mine(&mine)?)
+        };
+        let mut noted = note();
+        if matches!(&noted, Err(SyncError::State(error)) if error.is_out_of_room()) {
+            // Room is where the index was: that one is only made again.
+            for name in ["origin.pending", "index", "touched"] {
+                self.state.forget(name)?;
+            }
+            noted = note();
+        }
+        match noted {
+            Ok(()) => {
+                self.mine = mine;
+                Ok(true)
+            }
+            Err(SyncError::State(error)) if error.is_out_of_room() => {
+                tracing::warn!("the commit goes on, but the next one has to compare more: {error}");
+                self.state.forget("origin.pending")?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The commit is durable: what its scan saw is what the directory took in.
-    fn settle(&mut self, next: &Head, ours: Rows) -> Result<(), SyncError> {
-        self.state.promote("origin.pending", "origin")?;
+    fn settle(&mut self, next: &Head, ours: Rows, noted: bool) -> Result<(), SyncError> {
+        if noted {
+            self.state.promote("origin.pending", "origin")?;
+        }
         self.origin = Some(ours);
         let id = next.snapshot.as_ref().map(ToString::to_string);
         self.mine = Mine {
@@ -292,14 +317,21 @@ impl<'a> Committer<'a> {
             tombstone: None,
             ..self.mine.clone()
         };
-        self.state.set_mine(&self.mine)?;
+        // The commit is durable, whatever becomes of the notes; they say less then, nothing wrong.
+        if noted && let Err(error) = self.state.set_mine(&self.mine) {
+            tracing::warn!("the commit is durable, but could not be noted here: {error}");
+        }
         self.state.forget("sent")?;
         self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-        self.save_index()
+        self.save_index();
+        Ok(())
     }
 
-    fn save_index(&self) -> Result<(), SyncError> {
-        Ok(self.index.save(&self.state.path().join("index"))?)
+    /// Without it the next scan reads more.
+    fn save_index(&self) {
+        if let Err(error) = self.index.save(&self.state.path().join("index")) {
+            tracing::debug!("{error}");
+        }
     }
 
     fn receipt(

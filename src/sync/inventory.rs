@@ -9,7 +9,7 @@ use super::{
     Setting, SyncError,
     publish::{Published, publish},
     remote::{random, read_head, written},
-    session::{adopt, connect, origin, owners, scan_directory, totals, with_abilities, workspace},
+    session::{adopt, connect, open_directory, origin, owners, scan_directory, totals, with_abilities, workspace},
 };
 use crate::{
     config::Config,
@@ -19,7 +19,7 @@ use crate::{
     snapshot::{HEAD_KEY, Head, HeadState, SnapshotId},
     state::State,
     store::{Deleted, GetIf, Got, Listed, Store},
-    worktree::{Directory, Index, Presence},
+    worktree::{Index, Presence},
 };
 
 /// How many workspaces are looked at beside each other.
@@ -85,10 +85,7 @@ async fn item(store: &Store, name: String) -> Result<Option<WorkspaceItem>, Sync
 /// # Errors
 /// The disk, the server.
 pub async fn status(config: &Config, setting: &Setting) -> Result<Status, SyncError> {
-    if !config.dir.is_dir() {
-        return Err(SyncError::Directory(format!("directory does not exist: {}", config.dir.display())));
-    }
-    let dir = Directory::open(&config.dir)?;
+    let dir = open_directory(config, false)?;
     let state = State::open(&config.state)?;
     let (mut mine, mut taken_in, mut index) = (None, None, Index::default());
     if let Some(state) = &state {

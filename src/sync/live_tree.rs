@@ -385,7 +385,11 @@ impl LiveTree<'_> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), (etag.clone(), hash));
         if let Some(state) = self.state {
             let sent = Sent { path: path.to_string(), etag: etag.as_str().to_owned(), hash: hash.to_string() };
-            state.add_sent(&sent)?;
+            match state.add_sent(&sent) {
+                // Unnoted, a commit that dies here costs the next one a comparison.
+                Err(error) if error.is_out_of_room() => tracing::debug!("{error}"),
+                noted => noted?,
+            }
         }
         Ok(())
     }

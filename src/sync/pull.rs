@@ -12,8 +12,8 @@ use super::{
     remote::HeadAt,
     restore::{Done, Restorer, unwritten},
     session::{
-        adopt, connect, lock, origin, owners, rules, scan_directory, set_origin, settle_pending, staging, totals,
-        workspace,
+        adopt, connect, lock, open_directory, origin, owners, rules, scan_directory, set_origin, settle_pending,
+        staging, totals, workspace,
     },
 };
 use crate::{
@@ -87,7 +87,7 @@ async fn pull_untimed(
     if config.call.dry_run && !config.dir.exists() {
         return dry_run_into_nothing(config, begun).await;
     }
-    let dir = Directory::create(&config.dir)?;
+    let dir = open_directory(config, true)?;
     let state = if config.call.dry_run { State::open(&config.state)? } else { Some(State::create(&config.state)?) };
     let (state, _lock) = match state {
         Some(state) if !config.call.dry_run => {

@@ -11,8 +11,9 @@ use crate::{
     store::{GetIf, Got, Store},
 };
 
-/// How long the first answer of an endpoint may take, retries included, before a restore gives up.
-pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(30);
+/// How long the first answer of an endpoint may take, retries included, before a restore gives up: somewhat more than
+/// the store gives it (30 s), which says better what it met.
+pub(super) const FIRST_ANSWER: Duration = Duration::from_secs(35);
 
 /// A head and the version it was read at.
 #[derive(Clone, Debug)]

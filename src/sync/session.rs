@@ -27,6 +27,26 @@ pub struct Setting {
     pub handover: crate::config::Handover,
 }
 
+/// The directory that is set, made where asked for.
+pub(super) fn open_directory(config: &Config, make: bool) -> Result<Directory, SyncError> {
+    let path = config.dir.display();
+    match std::fs::metadata(&config.dir) {
+        Ok(data) if !data.is_dir() => {
+            return Err(SyncError::Directory(format!("{path} is not a directory: set STOPOVER_DIR to one")));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !make => {
+            return Err(SyncError::Directory(format!("directory does not exist: {path}")));
+        }
+        _ => {}
+    }
+    let opened = if make { Directory::create(&config.dir) } else { Directory::open(&config.dir) };
+    opened.map_err(|error| {
+        SyncError::Directory(format!(
+            "{error}: it must be readable and writable by the user stopover runs as; or set STOPOVER_DIR to another place"
+        ))
+    })
+}
+
 /// The workspace that is set.
 pub(super) fn workspace(config: &Config) -> Result<&Workspace, SyncError> {
     config.workspace.as_ref().ok_or_else(|| SyncError::Guard("no workspace is set: set STOPOVER_WORKSPACE".to_owned()))
@@ -175,7 +195,10 @@ pub(super) async fn with_abilities(store: Store, state: Option<&State>) -> Resul
             }
             if let Some(state) = state {
                 let note = BTreeMap::from([(endpoint, abilities)]);
-                state.write("abilities", &serde_json::to_vec(&note).unwrap_or_default())?;
+                // Unnoted, they are measured again.
+                if let Err(error) = state.write("abilities", &serde_json::to_vec(&note).unwrap_or_default()) {
+                    tracing::debug!("{error}");
+                }
             }
             Ok(store.with_abilities(abilities))
         }

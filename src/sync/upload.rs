@@ -9,7 +9,7 @@ use super::{
     import,
     live_tree::LiveTree,
     publish::{Published, publish},
-    session::{connect, refuse_supervised, rules, scan_directory, with_abilities, workspace},
+    session::{connect, open_directory, refuse_supervised, rules, scan_directory, with_abilities, workspace},
 };
 use crate::{
     config::Config,
@@ -50,9 +50,7 @@ const LOCKFILES: &[&str] = &[
 /// A guard, the server, the disk.
 pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> Result<Receipt, SyncError> {
     refuse_supervised(config)?;
-    if !config.dir.is_dir() {
-        return Err(SyncError::Directory(format!("directory does not exist: {}", config.dir.display())));
-    }
+    let dir = open_directory(config, false)?;
     let url = workspace(config)?.url();
     if let Some(state) = State::open(&config.state)?
         && state.ready()?.is_some()
@@ -65,7 +63,6 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
         config.ignore.extend(LOCKFILES.iter().map(|name| format!("!{name}")));
     }
     let begun = Instant::now();
-    let dir = Directory::open(&config.dir)?;
     let scan = scan_directory(&config, setting, &dir, Index::default(), false).await?;
     let mut store = connect(&config).await?;
     if !config.call.dry_run {

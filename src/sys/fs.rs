@@ -3,7 +3,10 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::FileExt,
+    },
     ptr,
 };
 
@@ -12,6 +15,7 @@ use nix::{
     errno::Errno,
     sys::{
         stat::{fstat, futimens},
+        statvfs::fstatvfs,
         time::TimeSpec,
     },
 };
@@ -25,9 +29,16 @@ const PAGE: usize = 4096;
 /// file without a trace in its times; an overlay on it too.
 ///
 /// # Errors
-/// Where the file cannot be resized, set or mapped for another reason than that the file system maps nothing.
+/// Where the file cannot be written, set or mapped for another reason than that the file system maps nothing, and where
+/// the disk is full.
 pub fn mapped_store_moves_mtime(file: &File) -> io::Result<bool> {
-    file.set_len(PAGE as u64)?;
+    // A store to a page that has no block yet, on a disk that is full, is a SIGBUS: it gets its block by a write, which
+    // only fails. (Where each store takes a new block, some must be free.)
+    file.set_len(0)?;
+    file.write_all_at(&[0; PAGE], 0)?;
+    if fstatvfs(file)?.blocks_available() == 0 {
+        return Err(io::Error::from(io::ErrorKind::StorageFull));
+    }
     let long_ago = TimeSpec::new(1, 0);
     futimens(file, &long_ago, &long_ago)?;
     match Mapping::new(file) {

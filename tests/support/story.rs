@@ -45,11 +45,14 @@ pub struct Story {
 }
 
 /// A directory on some container's disk.
+#[derive(Clone)]
 pub struct Directory {
     pub path: PathBuf,
     url: String,
     settings: Vec<(String, String)>,
     words: Vec<String>,
+    /// What starts stopover.
+    starter: Vec<String>,
 }
 
 /// A process that runs.
@@ -150,7 +153,8 @@ impl Story {
         fs::create_dir_all(&path).unwrap();
         let home = self.path("home");
         fs::create_dir_all(&home).unwrap();
-        let mut directory = Directory { path, url: self.url(), settings: Vec::new(), words: Vec::new() };
+        let mut directory =
+            Directory { path, url: self.url(), settings: Vec::new(), words: Vec::new(), starter: Vec::new() };
         for (name, value) in [
             ("STOPOVER_WORKSPACE", self.url()),
             ("STOPOVER_DIR", directory.path.display().to_string()),
@@ -183,6 +187,20 @@ impl Directory {
     pub fn flag(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
         self
+    }
+
+    /// The same directory, with stopover started without root's right to pass over modes. `None`: there is no way to
+    /// give it up here, which is said.
+    pub fn without_rights(mut self) -> Option<Self> {
+        if nix::unistd::geteuid().is_root() {
+            self.starter = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"].map(str::to_owned).to_vec();
+            let can = Command::new(&self.starter[0]).arg(&self.starter[1]).arg("true").output();
+            if !can.is_ok_and(|output| output.status.success()) {
+                println!("skipped: needs setpriv, and the right to use it: apt-get install util-linux");
+                return None;
+            }
+        }
+        Some(self)
     }
 
     // What somebody does in the directory.
@@ -299,8 +317,11 @@ impl Directory {
     }
 
     fn spawn(&self, words: &[&str]) -> Running {
-        let mut command = Command::new(binary());
+        let mut all: Vec<OsString> = self.starter.iter().map(OsString::from).collect();
+        all.push(binary());
+        let mut command = Command::new(&all[0]);
         command
+            .args(&all[1..])
             .args(words)
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
