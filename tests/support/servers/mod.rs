@@ -161,9 +161,13 @@ pub fn is_required(name: &str) -> bool {
 
 /// A program of the tests' cache.
 pub fn installed(program: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("STOPOVER_TEST_CACHE").map_or_else(
+    Some(cache().join(program)).filter(|path| path.is_file())
+}
+
+/// Where tests/support/get-servers.sh keeps what it built.
+pub fn cache() -> PathBuf {
+    std::env::var_os("STOPOVER_TEST_CACHE").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/stopover-test"),
         PathBuf::from,
-    );
-    Some(cache.join(program)).filter(|path| path.is_file())
+    )
 }
