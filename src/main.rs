@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static HEAP: stopover::sys::heap::Heap = stopover::sys::heap::Heap::new();
+
 fn main() -> ExitCode {
     stopover::cli::main()
 }

@@ -92,6 +92,8 @@ impl Run {
 
 impl Run {
     /// What would be restored, installed and started. Nothing is PID 1 here, and nothing is written.
+    // A stack of its own, kilobytes large, that no PID 1 should have to touch.
+    #[inline(never)]
     fn preview(&self, context: &Context, config: &Config) -> Result<u8, Failure> {
         let given = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>();
         let mut explanation = if config.workspace.is_some() {

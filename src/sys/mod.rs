@@ -7,6 +7,7 @@
 pub mod child;
 pub mod entry;
 pub mod fs;
+pub mod heap;
 pub mod poll;
 pub mod process;
 mod raw;
