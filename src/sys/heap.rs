@@ -38,7 +38,7 @@ impl Heap {
         Self { block: Block(UnsafeCell::new([0; SIZE])), used: AtomicUsize::new(0) }
     }
 
-    fn from_block(&self, layout: Layout) -> Option<*mut u8> {
+    fn part_of_block(&self, layout: Layout) -> Option<*mut u8> {
         if layout.size() > LARGEST || layout.align() > 16 {
             return None;
         }
@@ -77,11 +77,11 @@ impl Heap {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's layout is passed on as it is.
-        self.from_block(layout).unwrap_or_else(|| unsafe { System.alloc(layout) })
+        self.part_of_block(layout).unwrap_or_else(|| unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match self.from_block(layout) {
+        match self.part_of_block(layout) {
             Some(at) => {
                 // SAFETY: `at` is `layout.size()` bytes of the block, owned by nobody else. A part may be given out
                 // twice, so it need not be zero.
