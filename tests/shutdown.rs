@@ -5,10 +5,13 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use support::{
-    front::{Fault, Front, any},
+    front::{Class, Fault, Front, any},
     servers::Server,
     story::{Directory, Story},
 };
@@ -20,6 +23,24 @@ fn story() -> Story {
 /// A directory whose only commits are those that the test asks for.
 fn workspace(story: &Story) -> Directory {
     story.directory("container").with("STOPOVER_CHECKPOINT", "off")
+}
+
+/// All keys and contents of the bucket.
+fn everything(story: &Story) -> BTreeMap<String, Vec<u8>> {
+    let keys = story.outsider.keys("").into_iter();
+    keys.map(|key| (key.clone(), story.outsider.get(&key).unwrap().bytes)).collect()
+}
+
+/// The summary that a run of `directory` left.
+fn summary(story: &Story) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(story.path("summary")).unwrap()).expect("a summary")
+}
+
+/// A busy machine may take its time, but what hangs on a server that is gone takes a minute and more.
+#[track_caller]
+fn within_the_budget(told: Instant, stop_timeout: Duration) {
+    let took = told.elapsed();
+    assert!(took < stop_timeout * 3, "{took:?} of {stop_timeout:?}");
 }
 
 const WAIT: &str = "while :; do sleep 0.02; done";
@@ -50,11 +71,48 @@ fn a_worker_that_outlives_its_shell_has_flushed_before_the_commit() {
 
 #[test]
 fn every_ending_of_the_app_is_followed_by_a_commit() {
-    for (script, code) in
-        [("exit 0", 0), ("exit 1", 1), ("exit 143", 143), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
-    {
+    for (script, code, signal) in [
+        ("exit 0", 0, None),
+        ("exit 1", 1, None),
+        ("exit 143", 143, None),
+        ("kill -KILL $$", 137, Some(9)),
+        ("kill -TERM $$", 143, Some(15)),
+        ("kill -SEGV $$", 139, Some(11)),
+    ] {
         let story = story();
-        workspace(&story).run_script(&format!("echo kept > file; {script}")).exits(code);
+        let directory = workspace(&story).with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
+        directory.run_script(&format!("echo kept > file; {script}")).exits(code);
+        assert_eq!(story.object_text("file"), "kept\n", "{script}");
+        let summary = summary(&story);
+        assert_eq!((&summary["exit_code"], &summary["commit"]["durable"]), (&code.into(), &true.into()), "{script}");
+        let key = if signal.is_some() { "signal" } else { "exit_code" };
+        assert_eq!(summary["app"][key], signal.unwrap_or(code), "{script}: {summary}");
+    }
+}
+
+#[test]
+fn where_the_commit_fails_the_apps_own_failure_is_the_exit_code_and_82_stands_for_a_good_end_only() {
+    let trap_none = format!("echo runs; {WAIT}");
+    for (script, told, code) in [
+        ("exit 0", false, 82),
+        ("exit 3", false, 3),
+        ("kill -KILL $$", false, 137),
+        // Ended by the very signal that the stop forwarded: it ended well.
+        (&trap_none, true, 82),
+    ] {
+        let server = Server::here();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let directory = workspace(&story).with("STOPOVER_STOP_TIMEOUT", "5s");
+        front.on(any().op("PutObject"), Fault::DENIED);
+        let run = directory.start_run(&["sh", "-c", &format!("echo kept > file; {script}")]);
+        if told {
+            run.prints("runs").term();
+        }
+        run.ends().exits(code).says("s3:PutObject");
+        assert_eq!(everything(&story), BTreeMap::new(), "{script}");
+        front.heal();
+        directory.commit().exits(0);
         assert_eq!(story.object_text("file"), "kept\n", "{script}");
     }
 }
@@ -111,6 +169,100 @@ fn a_term_during_the_restore_cancels_it_and_touches_nothing() {
 }
 
 #[test]
+fn what_was_half_restored_when_a_term_came_is_committed_by_nobody() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    story.object("first.txt", "there").object("slow.txt", "never arrives");
+    let before = everything(&story);
+    let directory = workspace(&story).with("STOPOVER_STOP_TIMEOUT", "5s");
+    let held = front.hold(any().op("GetObject").key("slow.txt"));
+    let run = directory.start_run(&["sh", "-c", "echo started"]);
+    held.reached();
+    directory.file("first.txt", "half").file("own.txt", "own");
+    let told = Instant::now();
+    run.term();
+    let ended = run.ends().exits(143);
+    within_the_budget(told, Duration::from_secs(5));
+    assert!(!ended.stdout.contains("started"));
+    held.release();
+    directory.commit().exits(1).says("did not finish").says("stopover pull");
+    assert_eq!(everything(&story), before);
+    // A restore that ends well makes it a workspace again; what was edited meanwhile stepped aside.
+    directory.run_script("cat first.txt slow.txt own.txt").exits(0).printed("therenever arrivesown");
+    assert_eq!(story.objects(), ["first.txt", "own.txt", "slow.txt"]);
+}
+
+#[test]
+fn a_term_during_the_install_cancels_it_and_nothing_is_committed() {
+    let story = story();
+    story.object("there.txt", "there");
+    let before = everything(&story);
+    let install = format!("sh -c 'trap \"echo told > ../told; exit 0\" TERM; echo installing >&2; {WAIT}'");
+    let directory = workspace(&story).with("STOPOVER_INSTALL", &install);
+    directory.file("own.txt", "own");
+    let directory = directory.with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
+    let run = directory.start_run(&["sh", "-c", "echo started"]);
+    run.logs("installing").term();
+    let ended = run.ends().exits(143);
+    assert!(!ended.stdout.contains("started"));
+    assert_eq!(summary(&story)["reason"], "cancelled");
+    assert_eq!(std::fs::read_to_string(story.path("told")).unwrap(), "told\n", "the install was told, not just killed");
+    assert_eq!(everything(&story), before);
+    directory.with("STOPOVER_INSTALL", "none").run_script("cat there.txt").exits(0).printed("there");
+    assert_eq!(story.objects(), ["own.txt", "there.txt"]);
+}
+
+#[test]
+fn an_install_that_fails_starts_no_app() {
+    let story = story();
+    let directory = workspace(&story).with("STOPOVER_INSTALL", "sh -c 'echo broken >&2; exit 7'");
+    let ended = directory
+        .run_script("echo started")
+        .exits(81)
+        .says("broken")
+        .says("failed (exit code 7)")
+        .says("the app is not started");
+    assert!(!ended.stdout.contains("started"));
+    assert_eq!(everything(&story), BTreeMap::new());
+}
+
+#[test]
+fn a_server_that_is_gone_from_the_beginning_cannot_hold_up_a_stop() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let held = front.hold(any());
+    let run = workspace(&story).with("STOPOVER_STOP_TIMEOUT", "5s").start_run(&["sh", "-c", "echo started"]);
+    held.reached();
+    let told = Instant::now();
+    run.term();
+    let ended = run.ends().exits(143);
+    within_the_budget(told, Duration::from_secs(5));
+    assert!(!ended.stdout.contains("started"));
+}
+
+#[test]
+fn a_term_while_the_last_commit_hangs_gives_it_the_budget_and_no_more() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let directory = workspace(&story).with("STOPOVER_STOP_TIMEOUT", "4s");
+    let held = front.hold(any().op("PutObject").key("file"));
+    let run = directory.start_run(&["sh", "-c", "echo kept > file"]);
+    // The app has ended by itself: there is no budget yet.
+    held.reached();
+    let told = Instant::now();
+    run.term();
+    run.ends().exits(82).says("NOT stored");
+    within_the_budget(told, Duration::from_secs(4));
+    front.heal();
+    held.release();
+    directory.commit().exits(0);
+    assert_eq!(story.object_text("file"), "kept\n");
+}
+
+#[test]
 fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
     let server = Server::here();
     let front = Front::before(&server.endpoint);
@@ -123,7 +275,7 @@ fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
     let told = Instant::now();
     run.term();
     run.ends().exits(82).says("NOT stored");
-    assert!(told.elapsed() < Duration::from_secs(4), "{:?}", told.elapsed());
+    within_the_budget(told, Duration::from_secs(4));
     // Nothing was lost: the directory has it still, and the next life stores it.
     front.heal();
     directory.run_script("cat file").exits(0).printed("lost");
@@ -139,23 +291,117 @@ fn an_app_that_never_ends_is_killed_and_its_data_stored_in_time() {
     let told = Instant::now();
     run.term();
     run.ends().exits(137);
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    within_the_budget(told, Duration::from_secs(5));
     assert_eq!(story.object_text("file"), "kept\n");
 }
 
 #[test]
-fn a_failed_restore_is_committed_by_nobody() {
+fn who_asks_during_a_checkpoint_is_served_by_a_commit_that_began_after_he_asked() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let held = front.hold(any().op("PutObject").key("early.txt"));
+    let directory = story.directory("container").with("STOPOVER_CHECKPOINT", "1h");
+    // The first checkpoint begins when the restore ends, and stores what was here before.
+    directory.file("early.txt", "early");
+    let run = directory.start_run(&["sh", "-c", &format!("echo runs; {WAIT}")]);
+    run.prints("runs");
+    held.reached();
+    directory.file("late.txt", "late");
+    let (all, durable) = (directory.start(&["commit", "--json"]), directory.start(&["commit", "--json", "--durable"]));
+    run.logs(&format!("process {} ", all.pid())).logs(&format!("process {} ", durable.pid()));
+    assert!(!story.has_object("late.txt"));
+    held.release();
+    for asked in [all, durable] {
+        let receipt = asked.ends().exits(0).json();
+        assert_eq!((&receipt["durable"], &receipt["files_changed"]), (&true.into(), &1.into()), "{receipt}");
+    }
+    assert_eq!(story.object_text("late.txt"), "late");
+    // One commit was enough for both.
+    let head: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+    assert_eq!(head["seq"], 2, "{head}");
+    run.term();
+    run.ends().exits(143);
+}
+
+#[test]
+fn a_term_cancels_a_checkpoint_that_hangs_and_the_last_commit_stores_everything() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let held = front.hold(any().op("PutObject").class(Class::Live).once());
+    let directory = story.directory("container").with("STOPOVER_CHECKPOINT", "1h");
+    directory.file("early.txt", "early");
+    let run =
+        directory.start_run(&["sh", "-c", &format!("trap 'echo late > late.txt; exit 0' TERM; echo runs; {WAIT}")]);
+    run.prints("runs");
+    held.reached();
+    run.term();
+    run.ends().exits(0).says("everything is stored");
+    assert_eq!((story.object_text("early.txt"), story.object_text("late.txt")), ("early".into(), "late\n".into()));
+    assert_eq!(story.objects(), ["early.txt", "late.txt"]);
+}
+
+#[test]
+fn a_failed_restore_is_committed_by_nobody_until_a_pull_succeeds() {
     let server = Server::here();
     let front = Front::before(&server.endpoint);
     let story = Story::behind(&front, &server);
     story.object("there.txt", "in the bucket");
-    front.on(any(), Fault::DENIED);
+    let before = everything(&story);
+    front.on(any().op("GetObject").key("there.txt"), Fault::DENIED);
     let directory = workspace(&story);
     directory.file("local.txt", "was here");
-    directory.run_script("echo started").exits(80).never_says("started");
-    let anyway = workspace(&story).with("STOPOVER_ON_RESTORE_FAILURE", "run");
-    anyway.run_script("echo started; echo new > file").exits(0).printed("started");
+    let ended = directory.run_script("echo started").exits(80).says("there.txt");
+    assert!(!ended.stdout.contains("started"));
+    directory.commit().exits(1).says("stopover pull");
+    // Not by an app that was started all the same, nor by one that asks from inside, nor by what it leaves.
+    let binary = support::story::binary();
+    let script = format!(
+        "echo started; echo new > new.txt; {} commit; echo code $?; trap 'echo last > last.txt; exit 0' TERM; {WAIT}",
+        binary.to_string_lossy()
+    );
+    let anyway = workspace(&story)
+        .with("STOPOVER_ON_RESTORE_FAILURE", "run")
+        .with("STOPOVER_CHECKPOINT", "100ms")
+        .with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
+    let run = anyway.start_run(&["sh", "-c", &script]);
+    run.prints("started").prints("code 1").term();
+    run.ends().exits(0).says("STOPOVER_ON_RESTORE_FAILURE=run");
+    assert_eq!(summary(&story)["commit"], serde_json::Value::Null);
+    directory.commit().exits(1).says("stopover pull");
+    assert_eq!(everything(&story), before);
     front.heal();
-    directory.commit().says("was never restored");
-    assert_eq!(story.objects(), ["there.txt"]);
+    directory.pull().exits(0);
+    directory.commit().exits(0);
+    assert_eq!(story.objects(), ["last.txt", "local.txt", "new.txt", "there.txt"]);
+    assert_eq!(story.object_text("there.txt"), "in the bucket");
+}
+
+#[test]
+fn what_is_expected_of_the_workspace_is_a_guard() {
+    let story = story();
+    let mark = story.path("mark");
+    let touch = ["touch", mark.to_str().unwrap()];
+    let directory = workspace(&story);
+    directory.file("own.txt", "own");
+    let existing = || workspace(&story).with("STOPOVER_EXPECT", "existing");
+    existing().pull().exits(4).says("does not exist, and STOPOVER_EXPECT=existing");
+    existing().run(&touch).exits(80).says("does not exist, and STOPOVER_EXPECT=existing");
+    directory.commit().exits(1).says("stopover pull");
+    assert!(!mark.exists());
+    assert_eq!((everything(&story), directory.paths()), (BTreeMap::new(), vec!["own.txt".to_owned()]));
+    // By flag as by variable; then it is there.
+    workspace(&story).flag(&["--expect", "new"]).run(&touch).exits(0);
+    assert_eq!(story.objects(), ["own.txt"]);
+    let before = everything(&story);
+    std::fs::remove_file(&mark).unwrap();
+    let new = || story.directory("other").with("STOPOVER_EXPECT", "new");
+    new().file("other.txt", "other");
+    new().pull().exits(4).says("exists already, and STOPOVER_EXPECT=new");
+    new().run(&touch).exits(80).says("exists already, and STOPOVER_EXPECT=new");
+    assert!(!mark.exists());
+    assert_eq!((everything(&story), new().paths()), (before, vec!["other.txt".to_owned()]));
+    existing().run(&touch).exits(0);
+    assert!(mark.exists());
 }

@@ -47,6 +47,13 @@ pub(super) fn place(result: &Rows, sides: &[&Rows], path: &RelPath, row: &Row, w
         .map_or(Place::Full, Place::Free)
 }
 
+/// The copy of theirs beside `path` that holds the content of `row`.
+pub(super) fn kept(rows: &Rows, path: &RelPath, row: &Row) -> Option<RelPath> {
+    let names =
+        DIGITS.iter().filter_map(|&digits| path.with_name(&name(path.name(), row, Whose::Theirs, digits, None)).ok());
+    names.into_iter().find(|copy| rows.get(copy).is_some_and(|there| there.same_content(row)))
+}
+
 /// `name.theirs-<digits>`, with the name cut so that the whole fits a directory entry.
 fn name(name: &[u8], row: &Row, whose: Whose, digits: usize, counter: Option<u64>) -> Vec<u8> {
     let mut tail = format!("{}{}", infix(whose), &row.hash.to_string()[..digits]);

@@ -59,7 +59,8 @@ pub struct Merged {
 ///
 /// Path by path: changed on one side, that side is taken; changed alike, done; changed differently, ours stays and
 /// theirs goes beside it; change against delete, the change wins. Content, mode and owner merge each by itself: a mode
-/// never makes a copy, and a time is never a change. A file where the other side has a directory moves aside. Total
+/// never makes a copy, and a time is never a change. A file where the other side has a directory moves aside. Where the
+/// other side has met our content already and kept it in a copy, the conflict is settled: theirs has the name. Total
 /// for any three tables; merging the result again changes nothing.
 #[must_use]
 pub fn merge3(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
@@ -72,13 +73,20 @@ pub fn merge3(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
     let mut aside: BTreeSet<(RelPath, Side)> = BTreeSet::new();
     // From which side the content at a path came, where it could have to move.
     let mut origin: BTreeMap<RelPath, Side> = BTreeMap::new();
+    // The copies that the other side made of our contents.
+    let mut settled: BTreeMap<RelPath, RelPath> = BTreeMap::new();
     for path in ours.keys().chain(theirs.keys().filter(|path| !ours.contains_key(*path))) {
-        let sides = Sides {
+        let mut sides = Sides {
             base: known.and_then(|rows| rows.get(path)),
             older: older.and_then(|rows| rows.get(path)),
             ours: ours.get(path),
             theirs: theirs.get(path),
+            settled: false,
         };
+        if let Some(copy) = sides.settled_by(path, theirs, known.or(older)) {
+            settled.insert(path.clone(), copy);
+            sides.settled = true;
+        }
         let Some(decision) = sides.decide() else { continue };
         if decision.row.kind != Kind::Dir {
             origin.insert(path.clone(), decision.from);
@@ -110,7 +118,14 @@ pub fn merge3(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
             Side::Ours => (Whose::Ours, ours.get(&path)),
         };
         let Some(row) = row else { continue };
-        let copy = match copies::place(&merged.rows, &[ours, theirs], &path, row, whose) {
+        let met = settled
+            .get(&path)
+            .filter(|copy| side == Side::Ours && merged.rows.get(*copy).is_some_and(|there| there.same_content(row)));
+        let place = match met {
+            Some(copy) => Place::Exists(copy.clone()),
+            None => copies::place(&merged.rows, &[ours, theirs], &path, row, whose),
+        };
+        let copy = match place {
             Place::Exists(copy) => copy,
             Place::Free(copy) => {
                 let etag =
@@ -141,6 +156,8 @@ struct Sides<'a> {
     older: Option<&'a Row>,
     ours: Option<&'a Row>,
     theirs: Option<&'a Row>,
+    /// Whether theirs has a copy of our content, which the base does not know.
+    settled: bool,
 }
 
 /// What becomes of one path, seen by itself.
@@ -151,6 +168,17 @@ struct Decision {
 }
 
 impl Sides<'_> {
+    /// The copy in which the other side keeps what is ours, since the base: it met ours when both committed at once.
+    fn settled_by(&self, path: &RelPath, theirs: &Rows, base: Option<&Rows>) -> Option<RelPath> {
+        let (ours, there) = self.ours.zip(self.theirs)?;
+        if ours.same_content(there) || ours.kind == Kind::Dir || there.kind == Kind::Dir {
+            return None;
+        }
+        let copy = copies::kept(theirs, path, ours)?;
+        let is_old = base.and_then(|rows| rows.get(&copy)).is_some_and(|row| row.same_content(ours));
+        (!is_old).then_some(copy)
+    }
+
     /// `None`: the path is gone.
     fn decide(&self) -> Option<Decision> {
         let unchanged = |row: &Row| self.base.is_some_and(|base| base.same_content(row));
@@ -163,7 +191,7 @@ impl Sides<'_> {
                 self.take(Side::Ours, ours, None)
             } else if unchanged(ours) {
                 self.take(Side::Theirs, theirs, None)
-            } else if theirs.kind == Kind::Dir || ours.kind != Kind::Dir && self.is_old(ours) {
+            } else if theirs.kind == Kind::Dir || self.settled || ours.kind != Kind::Dir && self.is_old(ours) {
                 self.take(Side::Theirs, theirs, Some(Side::Ours))
             } else {
                 self.take(Side::Ours, ours, Some(Side::Theirs))

@@ -44,6 +44,26 @@ fn both_edits_of_one_file_survive_ours_under_the_name() {
 }
 
 #[test]
+fn what_the_other_side_has_met_and_kept_in_a_copy_makes_no_second_one() {
+    let base = table(&[("a", file("1"))]);
+    let ours = table(&[("a", file("2"))]);
+    let met = theirs_name("a", "2");
+    let theirs = table(&[("a", file("3")), (&met, file("2"))]);
+    for base in [Base::Known(&base), Base::None, Base::Older(&base)] {
+        let merged = merge3(base, &scanned(&ours), &theirs);
+        assert_eq!(shown(&merged.rows), shown(&theirs));
+        let [copy] = &merged.copies[..] else { panic!("{:?}", merged.copies) };
+        assert_eq!((copy.whose, &copy.path, &copy.copy), (Whose::Ours, &path("a"), &path(&met)));
+    }
+    // An old copy says nothing about this edit.
+    let old = table(&[("a", file("1")), (&met, file("2"))]);
+    let ours = table(&[("a", file("2")), (&met, file("2"))]);
+    let merged = merge3(Base::Known(&old), &scanned(&ours), &theirs);
+    assert_eq!(merged.rows[&path("a")].hash, file("2").hash);
+    assert!(merged.rows.contains_key(&path(&theirs_name("a", "3"))));
+}
+
+#[test]
 fn a_change_wins_over_a_delete_on_either_side() {
     let base = table(&[("a", file("1")), ("b", file("1")), ("c", file("1"))]);
     let ours = table(&[("a", file("2")), ("c", Row { mode: 0o755, ..file("1") })]);

@@ -77,18 +77,20 @@ impl LiveTree<'_> {
         let mut outcome = Outcome::default();
         let total = plan.puts.iter().chain(&plan.copies).map(|put| put.row.size).sum();
         let mut done = 0;
+        // Paths whose present object must not be overwritten yet.
+        let mut blocked = BTreeSet::new();
         for copy in &plan.copies {
             if self.is_stopped(&mut outcome) {
                 return Ok(outcome);
             }
-            self.copy(copy, &mut outcome).await?;
+            if !self.copy(copy, &mut outcome).await? {
+                blocked.extend(source(copy));
+            }
             done += copy.row.size;
         }
         if !self.delete_all(&plan.deletes_first, &mut outcome).await? {
             return Ok(outcome);
         }
-        let blocked: BTreeSet<RelPath> =
-            plan.copies.iter().filter(|copy| !outcome.stored.contains_key(&copy.path)).filter_map(source).collect();
         let puts = plan.puts.iter().filter(|put| !blocked.contains(&put.path));
         for path in &blocked {
             outcome.not_stored.insert(path.clone(), NotStoredReason::Changing);
@@ -133,29 +135,40 @@ impl LiveTree<'_> {
         outcome.stopped
     }
 
-    /// Keeps another's content under the name of its copy, made of the object that will be overwritten.
-    async fn copy(&self, copy: &PlannedPut, outcome: &mut Outcome) -> Result<(), SyncError> {
-        let From::Object { path, etag } = &copy.from else { return Ok(()) };
-        let Some(etag) = etag else { return Ok(()) };
-        if let Some(stored) = self.copy_version(path, etag, &copy.path, &copy.row).await? {
-            outcome.stored.insert(copy.path.clone(), stored);
+    /// Keeps another's content under the name of its copy, made of the object that will be overwritten. Says whether
+    /// that one may be overwritten now.
+    async fn copy(&self, copy: &PlannedPut, outcome: &mut Outcome) -> Result<bool, SyncError> {
+        let From::Object { path, etag: Some(etag) } = &copy.from else { return Ok(false) };
+        match self.copy_version(path, etag, &copy.path, &copy.row).await? {
+            Copied::Done(stored) => {
+                outcome.stored.insert(copy.path.clone(), stored);
+                Ok(true)
+            }
+            // There is nothing of it left to overwrite. An earlier try of this commit may have kept it, and put ours
+            // in its place; what others put there instead is met by the put.
+            Copied::Moved => {
+                outcome.stored.extend(self.kept_at(&copy.path, &copy.row).await?.map(|row| (copy.path.clone(), row)));
+                Ok(true)
+            }
+            Copied::Taken => Ok(false),
         }
-        Ok(())
     }
 
-    /// Copies version `etag` of `from` to `to`; `None` where it is another version by now, or the name holds other
-    /// content.
-    async fn copy_version(
-        &self,
-        from: &RelPath,
-        etag: &ETag,
-        to: &RelPath,
-        row: &Row,
-    ) -> Result<Option<Row>, SyncError> {
+    /// The row of the copy `to`, if it is there and holds the content of `row`.
+    async fn kept_at(&self, to: &RelPath, row: &Row) -> Result<Option<Row>, SyncError> {
+        let Some(meta) = self.store.head(&to.to_text()).await?.filter(|meta| meta.size == row.size) else {
+            return Ok(None);
+        };
+        let same = hash_object(self.store, to, &meta.etag).await? == Some(row.hash);
+        Ok(same.then(|| Row { etag: Some(meta.etag), ..row.clone() }))
+    }
+
+    /// Copies version `etag` of `from` to `to`.
+    async fn copy_version(&self, from: &RelPath, etag: &ETag, to: &RelPath, row: &Row) -> Result<Copied, SyncError> {
         let key = to.to_text();
         let put = if row.size <= WHOLE {
             let Got::Found(object) = self.store.get(&from.to_text(), GetIf::Match(etag)).await? else {
-                return Ok(None);
+                return Ok(Copied::Moved);
             };
             let kind = content_type(&to.to_text(), &object.bytes[..object.bytes.len().min(SAMPLE)]);
             self.store.put(&key, object.bytes, PutIf::Absent, Some(&kind)).await?
@@ -164,7 +177,7 @@ impl LiveTree<'_> {
             let file = std::sync::Arc::new(FileSink(file));
             match self.store.fetch(&from.to_text(), etag, row.size, std::sync::Arc::clone(&file) as _).await? {
                 crate::store::Fetched::Done(_) => {}
-                _ => return Ok(None),
+                _ => return Ok(Copied::Moved),
             }
             let source = Hashing {
                 file: file.0.try_clone().map_err(cannot_buffer)?,
@@ -176,11 +189,9 @@ impl LiveTree<'_> {
             self.store.put_file(&key, source, row.size, PutIf::Absent, None).await?
         };
         match put {
-            Put::Done(etag) => Ok(Some(Row { etag: Some(etag), ..row.clone() })),
+            Put::Done(etag) => Ok(Copied::Done(Row { etag: Some(etag), ..row.clone() })),
             Put::Refused | Put::Missing | Put::Uncertain(_) => {
-                let Some(meta) = self.store.head(&key).await? else { return Ok(None) };
-                let same = meta.size == row.size && hash_object(self.store, to, &meta.etag).await? == Some(row.hash);
-                Ok(same.then(|| Row { etag: Some(meta.etag), ..row.clone() }))
+                Ok(self.kept_at(to, row).await?.map_or(Copied::Taken, Copied::Done))
             }
         }
     }
@@ -343,7 +354,10 @@ impl LiveTree<'_> {
         name.truncate(crate::rows::MAX_SEGMENT_BYTES - suffix.len());
         name.extend_from_slice(suffix.as_bytes());
         let Ok(to) = path.with_name(&name) else { return Ok(None) };
-        Ok(self.copy_version(path, &meta.etag, &to, &row).await?.map(|row| (to, row)))
+        Ok(match self.copy_version(path, &meta.etag, &to, &row).await? {
+            Copied::Done(row) => Some((to, row)),
+            Copied::Moved | Copied::Taken => None,
+        })
     }
 
     /// Deletes; `false` where another writer moved head.
@@ -399,6 +413,16 @@ impl LiveTree<'_> {
 struct Stored {
     row: Row,
     copy: Option<(RelPath, Row)>,
+}
+
+/// What became of a copy of theirs.
+enum Copied {
+    /// It is there, new or from before.
+    Done(Row),
+    /// The object is another version by now.
+    Moved,
+    /// The copy's name holds something else, or is not known to hold it.
+    Taken,
 }
 
 /// What became of one put.
