@@ -198,12 +198,13 @@ fn a_term_during_the_install_cancels_it_and_nothing_is_committed() {
     let story = story();
     story.object("there.txt", "there");
     let before = everything(&story);
-    let install = format!("sh -c 'trap \"echo told > ../told; exit 0\" TERM; echo installing >&2; {WAIT}'");
+    let install = format!("sh -c 'trap \"echo told > ../told; exit 0\" TERM; echo at work $((6*7)) >&2; {WAIT}'");
     let directory = workspace(&story).with("STOPOVER_INSTALL", &install);
     directory.file("own.txt", "own");
     let directory = directory.with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
     let run = directory.start_run(&["sh", "-c", "echo started"]);
-    run.logs("installing").term();
+    // The log shows the command: this is what it prints.
+    run.logs("at work 42").term();
     let ended = run.ends().exits(143);
     assert!(!ended.stdout.contains("started"));
     assert_eq!(summary(&story)["reason"], "cancelled");
