@@ -58,6 +58,20 @@ fn the_next_container_finds_what_the_app_wrote_while_it_was_stopped() {
 }
 
 #[test]
+fn the_last_receipt_also_tells_what_the_early_commit_stored() {
+    let story = story();
+    let told = "until grep -q '\"last_commit\":\"' .stopover/phase; do sleep 0.02; done";
+    let script = format!(
+        "trap '{}; echo late > late; exit 0' TERM; echo early > early; echo runs; {WAIT}",
+        told.replace('\'', "'\\''")
+    );
+    let run = workspace(&story).start_run(&["sh", "-c", &script]);
+    run.prints("runs").term();
+    run.ends().exits(0).says("committed 2 files changed");
+    assert_eq!(story.objects(), ["early", "late"]);
+}
+
+#[test]
 fn a_worker_that_outlives_its_shell_has_flushed_before_the_commit() {
     for detach in ["", "setsid"] {
         let story = story();

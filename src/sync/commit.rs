@@ -58,15 +58,22 @@ pub async fn commit(
         return committer.commit(!setting.handover.app_alive, &control, events).await;
     }
     // The early one must not be waited for when the app is gone: what it uploaded counts all the same.
+    let mut early = None;
     if !control.app_is_gone() {
         match committer.commit(false, &control, events).await {
-            Ok(_) => {}
+            Ok(receipt) => early = Some(receipt),
             Err(error @ (SyncError::Guard(_) | SyncError::Deleted(..) | SyncError::Newer(_))) => return Err(error),
             Err(error) => tracing::warn!("the early commit failed and is tried again: {error}"),
         }
         control.wait_until_app_is_gone().await;
     }
-    committer.commit(true, &control, events).await
+    let mut receipt = committer.commit(true, &control, events).await?;
+    if let Some(early) = early {
+        receipt.requests += early.requests;
+        receipt.bytes_sent += early.bytes_sent;
+        receipt.seconds += early.seconds;
+    }
+    Ok(receipt)
 }
 
 struct Committer<'a> {
@@ -80,6 +87,8 @@ struct Committer<'a> {
     origin: Option<Rows>,
     index: Index,
     sent: Mutex<HashMap<RelPath, (ETag, Hash)>>,
+    /// What became of the files that this process has committed: the receipt of the last commit tells all of it.
+    committed: BTreeMap<RelPath, ChangeKind>,
     url: String,
 }
 
@@ -141,7 +150,20 @@ impl<'a> Committer<'a> {
         });
         let sent = Mutex::new(sent.collect());
         let index = Index::load(&state.path().join("index"));
-        Ok(Self { config, setting, store, dir, state, _lock: lock, mine, origin, index, sent, url })
+        Ok(Self {
+            config,
+            setting,
+            store,
+            dir,
+            state,
+            _lock: lock,
+            mine,
+            origin,
+            index,
+            sent,
+            committed: BTreeMap::new(),
+            url,
+        })
     }
 
     /// One commit, tried again as long as other writers are faster.
@@ -257,6 +279,7 @@ impl<'a> Committer<'a> {
         }
         let receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, Some(&next));
         events.durable(&receipt);
+        self.committed = self.committed_files(&theirs, &merged);
         self.settle(&next, ours, noted)?;
         self.warn_of_size(&rows);
         Ok(Some(receipt))
@@ -334,6 +357,14 @@ impl<'a> Committer<'a> {
         }
     }
 
+    /// What this process has committed, and what `merged` changes beyond it.
+    fn committed_files(&self, theirs: &Rows, merged: &Merged) -> BTreeMap<RelPath, ChangeKind> {
+        let changed = changes(theirs, &merged.rows).into_iter().filter(|change| change.kind == Kind::File);
+        let mut files = self.committed.clone();
+        files.extend(changed.map(|change| (change.path, change.change)));
+        files
+    }
+
     fn receipt(
         &self,
         theirs: &Rows,
@@ -343,9 +374,8 @@ impl<'a> Committer<'a> {
         quiet: bool,
         next: Option<&Head>,
     ) -> Receipt {
-        let changed = changes(theirs, &merged.rows);
-        let files = changed.iter().filter(|change| change.kind == Kind::File);
-        let deleted = files.clone().filter(|change| change.change == ChangeKind::Deleted).count() as u64;
+        let files = self.committed_files(theirs, merged);
+        let deleted = files.values().filter(|change| **change == ChangeKind::Deleted).count() as u64;
         let merged_copies = merged.copies.iter().map(|copy| (&copy.path, &copy.copy));
         let conflicts = merged_copies.chain(&outcome.copies);
         let snapshot = match next {
@@ -357,7 +387,7 @@ impl<'a> Committer<'a> {
             durable: true,
             partial: !local.not_stored.is_empty(),
             quiet,
-            files_changed: files.count() as u64 - deleted,
+            files_changed: files.len() as u64 - deleted,
             files_deleted: deleted,
             bytes_sent: 0,
             requests: 0,
