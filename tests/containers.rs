@@ -4,10 +4,13 @@
 
 mod support;
 
+use std::process::Command;
+
 use support::engine::{
     Engine,
-    town::{FRESH_DISK, HARDENED, Town},
+    town::{Container, FRESH_DISK, HARDENED, Town},
 };
+use tempfile::TempDir;
 
 /// Hard to break out of, and nothing of it can be written but an empty workspace.
 fn hardened() -> Vec<&'static str> {
@@ -57,4 +60,164 @@ fn a_node_app_comes_back_on_an_empty_disk() {
 #[test]
 fn a_python_app_comes_back_on_an_empty_disk() {
     an_app_lives_twice("python", 8000, "pip install -r requirements.txt", ".venv/bin/python");
+}
+
+#[test]
+fn a_stop_while_dependencies_are_installed_cancels_and_stores_nothing() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    let outsider = town.outsider();
+    let package = r#"{"name":"slow","version":"1.0.0","scripts":{"preinstall":"echo half > half.txt; echo installs; sleep 600"}}"#;
+    let lock = r#"{"name":"slow","version":"1.0.0","lockfileVersion":3,"requires":true,"packages":{"":{"name":"slow","version":"1.0.0","hasInstallScript":true}}}"#;
+    for (name, text) in [("package.json", package), ("package-lock.json", lock), ("index.js", "")] {
+        outsider.put(&format!("u/slow/{name}"), text);
+    }
+    let words = [hardened(), vec!["-e", "npm_config_foreground_scripts=true"]].concat();
+    let container = town.start(&engine.image("node"), "u/slow", &words, &[]);
+    container.until_it_says("\ninstalls");
+    assert_eq!(container.health(), "starting", "an install is no failure, and no running app");
+    let (code, state) = container.exec(&["/usr/local/bin/stopover", "health"]);
+    assert_eq!((code, state.trim()), (1, "installing"));
+    let ended = container.stop(30);
+    ended.exits(143);
+    assert!(!ended.said.contains("running "), "the app must not start:\n{}", ended.said);
+    assert!(!outsider.keys("u/slow/").contains(&"u/slow/half.txt".to_owned()));
+}
+
+#[test]
+fn an_app_that_ends_by_itself_ends_its_container_with_its_code_after_a_commit() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    let command = ["sh", "-c", "echo kept > kept.txt; exit 7"];
+    town.start(&engine.image("python"), "u/seven", &hardened(), &command)
+        .ends()
+        .exits(7)
+        .says("committed 1 file changed");
+    assert_eq!(town.object("u/seven/kept.txt").as_deref(), Some("kept\n"));
+}
+
+#[test]
+fn an_app_that_overstays_is_killed_and_stored_before_the_engine_kills() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    let command = ["sh", "-c", "trap '' TERM; echo kept > kept.txt; echo runs; while :; do sleep 0.1; done"];
+    let container = town.start(&engine.image("python"), "u/deaf", &hardened(), &command);
+    container.until_it_says("runs");
+    let ended = container.stop(10);
+    // 137 is also what an engine's own KILL gives: the last line tells them apart.
+    ended.exits(137).says("everything is stored");
+    assert_eq!(town.object("u/deaf/kept.txt").as_deref(), Some("kept\n"));
+}
+
+#[test]
+fn a_workspace_on_a_volume_belongs_to_the_images_user_and_outlives_its_containers() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    let (image, volume) = (engine.image("python"), engine.name("volume"));
+    let mount = format!("{volume}:/workspace");
+    let words = [HARDENED.as_slice(), &["-v", &mount]].concat();
+    let script = |text: &'static str| ["sh", "-c", text];
+    let first = town.start(&image, "u/volume", &words, &script("echo one > one.txt"));
+    first.ends().exits(0).says("everything is stored");
+    drop(first);
+    town.outsider().put("u/volume/two.txt", "two\n");
+    let second = town.start(&image, "u/volume", &words, &script("cat one.txt two.txt; id -u; stat -c %u one.txt"));
+    second.ends().exits(0).says("one\ntwo\n10001\n10001\n");
+    drop(second);
+    engine.docker(&["volume", "rm", &volume]);
+}
+
+/// Kubernetes gives an `emptyDir` to root and the pod's `fsGroup`, with the group's bit.
+#[test]
+fn a_workspace_that_belongs_to_root_and_the_apps_group_is_enough() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    let disk = ["--tmpfs", "/workspace:exec,uid=0,gid=10001,mode=2775"];
+    let words = [HARDENED.as_slice(), &disk].concat();
+    let image = engine.image("python");
+    for written in ["mkdir -p folder; echo one > folder/one.txt; chmod 640 folder/one.txt", "cat folder/one.txt"] {
+        let ended = town.start(&image, "u/group", &words, &["sh", "-c", written]).ends();
+        ended.exits(0).says("everything is stored");
+    }
+    assert_eq!(town.object("u/group/folder/one.txt").as_deref(), Some("one\n"));
+}
+
+#[test]
+fn an_image_without_a_workspace_is_a_plain_init_and_healthy() {
+    let Some(engine) = Engine::here() else { return };
+    for image in ["node", "base"] {
+        let app = match image {
+            "node" => ["sh", "-c", "trap 'exit 5' TERM; echo runs; while :; do sleep 0.05; done"],
+            _ => ["/bin/busybox", "sh", "-c"],
+        };
+        let script = "trap 'exit 5' TERM; echo runs; while :; do /bin/busybox sleep 0.05; done";
+        let app = if image == "node" { app.to_vec() } else { [app.as_slice(), &[script]].concat() };
+        let image = if image == "node" { engine.image("node") } else { static_app(engine) };
+        let words = [HARDENED.as_slice(), &["-e", "STOPOVER_WORKSPACE=none"]].concat();
+        let container = Container::start(engine, &image, &words, &app);
+        container.until_it_says("runs").until_healthy();
+        container.stop(10).exits(5);
+    }
+}
+
+/// The empty image with an app that is one static file.
+fn static_app(engine: &'static Engine) -> String {
+    let busybox = engine.packages("busybox", "busybox-static");
+    let base = engine.image("base");
+    engine.image_of(
+        "static-base",
+        &format!("FROM {busybox} AS made\nFROM {base}\nCOPY --from=made /bin/busybox /bin/busybox\n"),
+    )
+}
+
+#[test]
+fn in_an_image_with_nothing_else_a_static_app_comes_back_and_names_are_resolved() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    let image = static_app(engine);
+    let busybox = |script: &'static str| ["/bin/busybox", "sh", "-c", script];
+    town.outsider().put("u/static/given.txt", "given\n");
+    let script = "read text < given.txt; echo $text and mine > mine.txt; trap 'echo last > last.txt; exit 0' TERM; \
+                  echo runs; while :; do /bin/busybox sleep 0.05; done";
+    let first = town.start(&image, "u/static", &hardened(), &busybox(script));
+    first.until_it_says("runs").until_healthy();
+    first.stop(10).exits(0).says("everything is stored");
+    let second = town.start(&image, "u/static", &hardened(), &busybox("/bin/busybox cat mine.txt last.txt"));
+    second.ends().exits(0).says("given and mine\nlast\n");
+    // An app that is not even a shell.
+    let own = town.start(&engine.image("base"), "u/static", &hardened(), &["/usr/local/bin/stopover", "--version"]);
+    own.ends().exits(0).says(&format!("stopover {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn in_an_image_without_authorities_tls_needs_ssl_cert_file_and_says_so() {
+    let Some(engine) = Engine::here() else { return };
+    let made = certificates();
+    let town = Town::with_tls(engine, made.path());
+    let image = static_app(engine);
+    let mount = format!("{}:/authority.crt:ro", made.path().join("authority.crt").display());
+    let trusting = [hardened(), vec!["-v", &mount, "-e", "SSL_CERT_FILE=/authority.crt"]].concat();
+    let busybox = |script: &'static str| ["/bin/busybox", "sh", "-c", script];
+
+    let first = town.start(&image, "u/tls", &trusting, &busybox("echo kept > kept.txt"));
+    first.ends().exits(0).says("everything is stored");
+    let second = town.start(&image, "u/tls", &trusting, &busybox("/bin/busybox cat kept.txt"));
+    second.ends().exits(0).says("kept\n");
+
+    let lost = town.start(&image, "u/tls", &hardened(), &busybox("echo never > never.txt"));
+    lost.ends().exits(80).says("https://s3:9000").says("SSL_CERT_FILE").says("UnknownIssuer");
+}
+
+/// A folder with `authority.crt`, and `public.crt` and `private.key` for `s3` that it vouches for.
+fn certificates() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let script = "set -e; curve='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+        openssl req -x509 $curve -days 30 -subj /CN=authority -keyout authority.key -out authority.crt
+        openssl req $curve -subj /CN=s3 -keyout private.key -out request
+        echo 'subjectAltName=DNS:s3' >extensions
+        openssl x509 -req -in request -days 30 -CA authority.crt -CAkey authority.key -CAcreateserial \\
+            -extfile extensions -out public.crt";
+    let made = Command::new("sh").args(["-c", script]).current_dir(folder.path()).output().unwrap();
+    assert!(made.status.success(), "is openssl there? {}", String::from_utf8_lossy(&made.stderr));
+    folder
 }

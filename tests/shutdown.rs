@@ -52,7 +52,8 @@ fn the_next_container_finds_what_the_app_wrote_while_it_was_stopped() {
     let script = format!("trap 'echo flushed > state; exit 0' TERM; cat kept.txt; echo runs; {WAIT}");
     let run = workspace(&story).start_run(&["sh", "-c", &script]);
     run.prints("runs").term();
-    run.ends().exits(0).printed("from before").says("everything is stored");
+    let ended = run.ends().exits(0).printed("from before").says("everything is stored");
+    assert_eq!(ended.stderr.matches("restoring s3://").count(), 1, "one line per phase:\n{}", ended.stderr);
     assert_eq!(story.object_text("state"), "flushed\n");
     story.directory("next").run_script("cat kept.txt state").exits(0).printed("from before").printed("flushed");
 }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         the_app_has_the_callers_descriptors_and_directory,
         no_command_and_no_workspace_is_a_usage_error,
         no_workspace_is_warned_about_once_and_none_is_silent,
+        a_plain_init_is_healthy_while_its_app_runs,
         the_app_runs_as_the_user_that_was_named,
         a_user_needs_capabilities_that_are_named,
         pid_1_idles_in_two_mebibytes,
@@ -187,6 +188,28 @@ fn is_root() -> bool {
         skip("root", "run the tests as root, in a container");
     }
     root
+}
+
+fn a_plain_init_is_healthy_while_its_app_runs() {
+    if !stage::may_unshare() {
+        return skip("unshare", "run as root, or allow user namespaces");
+    }
+    let place = tempfile::tempdir().expect("directory");
+    let own = stage::stopover();
+    // The second one is asked when all that lives beside it is the one who asks.
+    let script = "\"$0\" health --json; echo code $?; exec \"$0\" health";
+    // What an earlier life left in the workspace says nothing about this one.
+    fs::create_dir(place.path().join(".stopover")).expect("state");
+    let stale = r#"{"state":"committed","since":"x","pid":null,"snapshot":null,"last_commit":null}"#;
+    fs::write(place.path().join(".stopover/phase"), stale).expect("note");
+    let mut run = Command::new("unshare");
+    run.args(["--pid", "--fork", "--mount-proc"]).arg(&own).args(["run", "--", "sh", "-c", script]).arg(&own);
+    run.env("STOPOVER_WORKSPACE", "none").env("STOPOVER_DIR", place.path());
+    let (code, said) = finish(run);
+    assert!(said.starts_with("{\"state\":\"running\","), "{said}");
+    assert!(said.contains("code 0"), "{said}");
+    assert!(said.ends_with("committed\n"), "{said}");
+    assert_eq!(code, 1, "{said}");
 }
 
 fn the_app_runs_as_the_user_that_was_named() {

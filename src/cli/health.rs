@@ -1,4 +1,5 @@
-//! `stopover health`: whether the app runs, as PID 1 notes it in the state directory.
+//! `stopover health`: whether the app runs, as PID 1 notes it in the state directory; a plain init notes nothing, and is
+//! found in the process table.
 
 use std::{
     fs::File,
@@ -12,6 +13,7 @@ use super::{context::Context, failure::Failure, output};
 use crate::{
     config::{Call, Need},
     report::{Exit, Health as Report, State},
+    supervise::app_of_the_init,
 };
 
 /// The note is a few hundred bytes.
@@ -41,8 +43,16 @@ impl Health {
             Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         };
         let (health, why) = match noted {
-            // The app's number. Gone without a word of PID 1's: killed both, and what is noted is not so any more.
-            Ok(health) if health.state == Some(State::Running) && health.pid.is_some_and(|pid| !exists(pid)) => {
+            Ok(health) if health.state == Some(State::Running) && health.pid.is_some_and(exists) => (health, None),
+            // What lies there may be of another life, or nothing; a plain init is there with its app or not at all.
+            _ if config.workspace.is_none()
+                && let Some(pid) = app_of_the_init() =>
+            {
+                let state = Some(State::Running);
+                (Report { state, since: None, pid: Some(pid), snapshot: None, last_commit: None }, None)
+            }
+            // The app is gone without a word of PID 1's: killed both, and what is noted is not so any more.
+            Ok(health) if health.state == Some(State::Running) && health.pid.is_some() => {
                 let why = format!("the run that noted {} is gone", path.display());
                 (Report { state: Some(State::Failed), ..health }, Some(why))
             }

@@ -15,6 +15,7 @@ mod forward;
 mod life;
 mod log;
 mod oom;
+mod outside;
 mod phase;
 mod processes;
 mod shorten;
@@ -26,6 +27,7 @@ mod user;
 
 use std::{ffi::OsString, path::PathBuf};
 
+pub use outside::app_of_the_init;
 pub use socket::{Answer, Wait, request};
 
 use crate::{

@@ -65,7 +65,7 @@ pub(super) fn of_the_app(ours: &[i32]) -> Option<Vec<Process>> {
 }
 
 /// `PID (NAME) STATE PARENT GROUP …`; the name may hold anything, parentheses too.
-fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
+pub(super) fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();

@@ -104,7 +104,10 @@ async fn pull_untimed(
         state => (state, None),
     };
     let past = Past::read(state.as_ref(), &dir)?;
-    tracing::info!("restoring {url} to {}", config.dir.display());
+    // PID 1 has said so already.
+    if setting.handover.status.is_none() {
+        tracing::info!("restoring {url} to {}", config.dir.display());
+    }
     let store = connect(config).await?;
     let local_scan = scan_local(config, setting, &dir, past.index.clone());
     let owner = setting.run_user.unwrap_or((0, 0));

@@ -10,10 +10,11 @@ pub mod town;
 use std::{
     ffi::OsStr,
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
-        OnceLock,
+        Once, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -60,11 +61,14 @@ pub fn wanted() -> bool {
     if is_required("containers") || std::env::var_os("STOPOVER_TEST_DOCKER_HOST").is_some() {
         return true;
     }
-    println!(
-        "skipped: real containers take minutes. As root, with tests/support/get-servers.sh: \
+    // Not by println, which the harness keeps to itself. Once, not for each test.
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let line = "skipped: real containers take minutes. As root, with tests/support/get-servers.sh: \
          STOPOVER_TEST_REQUIRE=containers cargo test --test containers; or name a running engine in \
-         STOPOVER_TEST_DOCKER_HOST=unix:///var/run/docker.sock"
-    );
+         STOPOVER_TEST_DOCKER_HOST=unix:///var/run/docker.sock\n";
+        drop(std::io::stderr().write_all(line.as_bytes()));
+    });
     false
 }
 
