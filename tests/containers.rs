@@ -132,14 +132,21 @@ fn a_workspace_on_a_volume_belongs_to_the_images_user_and_outlives_its_container
 fn a_workspace_that_belongs_to_root_and_the_apps_group_is_enough() {
     let Some(engine) = Engine::here() else { return };
     let town = Town::new(engine);
-    let disk = ["--tmpfs", "/workspace:exec,uid=0,gid=10001,mode=2775"];
-    let words = [HARDENED.as_slice(), &disk].concat();
-    let image = engine.image("python");
+    let (image, volume) = (engine.image("python"), engine.name("volume"));
+    let mount = format!("type=volume,src={volume},dst=/workspace,volume-nocopy");
+    let give = ["run", "--rm", "--user=0", "--mount", &mount, "--entrypoint=sh", &image, "-c"];
+    engine.docker(&[give.as_slice(), &["chown 0:10001 /workspace && chmod 2775 /workspace"]].concat());
+    let words = [HARDENED.as_slice(), &["--mount", &mount]].concat();
     for written in ["mkdir -p folder; echo one > folder/one.txt; chmod 640 folder/one.txt", "cat folder/one.txt"] {
         let ended = town.start(&image, "u/group", &words, &["sh", "-c", written]).ends();
         ended.exits(0).says("everything is stored");
     }
     assert_eq!(town.object("u/group/folder/one.txt").as_deref(), Some("one\n"));
+    let ended = town
+        .start(&image, "u/group", &hardened(), &["sh", "-c", "cat folder/one.txt; stat -c %a folder/one.txt"])
+        .ends();
+    ended.exits(0).says("one\n640\n");
+    engine.docker(&["volume", "rm", &volume]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
+        // A workspace that is set wrongly is told by the run; here it is one.
+        let plain = context.config(&Need::IfSet, Call::default()).is_ok_and(|config| config.workspace.is_none());
         let config = context.config(&Need::Nothing, Call::default())?;
         let path = config.state.join("phase");
         let noted = match read(&path) {
@@ -45,9 +47,7 @@ impl Health {
         let (health, why) = match noted {
             Ok(health) if health.state == Some(State::Running) && health.pid.is_some_and(exists) => (health, None),
             // What lies there may be of another life, or nothing; a plain init is there with its app or not at all.
-            _ if config.workspace.is_none()
-                && let Some(pid) = app_of_the_init() =>
-            {
+            _ if plain && let Some(pid) = app_of_the_init() => {
                 let state = Some(State::Running);
                 (Report { state, since: None, pid: Some(pid), snapshot: None, last_commit: None }, None)
             }

@@ -10,8 +10,10 @@ use crate::sys::process;
 pub fn app_of_the_init() -> Option<i32> {
     let all = processes::all().ok()?;
     let name = name_of(process::id())?;
-    let is_ours = |pid: i32| name_of(pid).as_ref() == Some(&name) && runs(pid);
-    app_of(&all, process::id(), is_ours)
+    let is_ours = |pid: i32| name_of(pid).as_ref() == Some(&name) && has_word(pid, b"run");
+    // A run that was told its workspace by a flag has children that are no app.
+    let apps: Vec<_> = all.into_iter().filter(|process| !has_word(process.pid, b"--handover")).collect();
+    app_of(&apps, process::id(), is_ours)
 }
 
 fn app_of(all: &[Process], own: i32, is_ours: impl Fn(i32) -> bool) -> Option<i32> {
@@ -27,11 +29,10 @@ fn name_of(pid: i32) -> Option<Vec<u8>> {
     fs::read(format!("/proc/{pid}/comm")).ok()
 }
 
-/// Whether it is a `run`, and not some other subcommand.
-fn runs(pid: i32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| {
-        words.split(|byte| *byte == 0).skip(1).take_while(|word| *word != b"--").any(|word| word == b"run")
-    })
+/// Whether the command line has this word, before the one of the app.
+fn has_word(pid: i32, word: &[u8]) -> bool {
+    let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    line.split(|byte| *byte == 0).skip(1).take_while(|other| *other != b"--").any(|other| other == word)
 }
 
 #[cfg(test)]
