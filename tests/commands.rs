@@ -72,8 +72,21 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let here = story.directory("here");
     here.pull().exits(0);
     here.file("new", "1");
-    here.stopover(&["commit", "--dry-run"]).exits(0);
-    assert!(!story.has_object("new"));
+    here.stopover(&["commit", "--dry-run"]).exits(0).printed("would commit 1 file changed, 0 deleted");
+    let planned = here.stopover(&["commit", "--dry-run", "--json"]).exits(0).json();
+    assert_eq!(
+        (&planned["durable"], &planned["files_changed"], &planned["bytes_sent"]),
+        (&json!(false), &json!(1), &json!(0))
+    );
+    let laptop = story.directory("laptop");
+    laptop.file("index.html", "<p>");
+    laptop
+        .stopover(&["upload", &story.url(), "--dry-run"])
+        .exits(0)
+        .printed("would commit 1 file changed")
+        .never_says("committed");
+    assert_eq!(story.objects(), ["package-lock.json", "package.json"]);
+    assert_eq!(story.outsider.keys(&story.key(".stopover/")), Vec::<String>::new());
 }
 
 #[test]

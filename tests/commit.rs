@@ -257,3 +257,54 @@ fn a_file_whose_reply_was_lost_is_no_conflict() {
         assert_eq!((next.text("old.txt"), next.text("new.txt")), ("2".to_owned(), "2".to_owned()));
     }
 }
+
+#[test]
+fn the_first_commit_measures_of_the_server_what_it_needs_and_no_more() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        story.object("gone.txt", "gone");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.commit().exits(0);
+        let probes = || front.count(&any().class(Class::Own));
+        assert_eq!(probes(), 0, "on {}: there was nothing to commit", server.name());
+        here.file("new.txt", "new").commit().exits(0);
+        let puts = probes();
+        assert!((1..=10).contains(&puts), "on {}: {puts}", server.name());
+        assert_eq!(front.count(&any().op("CreateMultipartUpload")), 0);
+        here.file("new.txt", "newer").commit().exits(0);
+        assert_eq!(probes(), puts, "on {}: it was measured before", server.name());
+        here.remove("gone.txt").commit().exits(0);
+        let deletes = probes();
+        assert!(deletes > puts && deletes <= puts + 8, "on {}: {deletes}", server.name());
+        here.file("large.bin", large()).commit().exits(0);
+        assert!(probes() > deletes, "on {}: of uploads in parts nothing was known", server.name());
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(next.paths(), ["large.bin", "new.txt"]);
+    }
+}
+
+#[test]
+fn a_commit_that_is_cancelled_leaves_no_parts_behind() {
+    let server = Server::best();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here.file("large.bin", large());
+    let held = front.hold(any().op("UploadPart").key("large.bin").after(1));
+    let running = here.start(&["commit"]);
+    held.reached();
+    let (begun, aborted) =
+        (any().op("CreateMultipartUpload").key("large.bin"), any().op("AbortMultipartUpload").key("large.bin"));
+    assert_eq!((front.count(&begun), front.count(&aborted)), (1, 0));
+    running.term();
+    running.ends().exits(143);
+    assert_eq!(front.count(&aborted), 1);
+    held.release();
+    front.heal();
+    here.commit().exits(0);
+    assert_eq!(story.objects(), ["large.bin"]);
+}

@@ -331,6 +331,7 @@ fn who_asks_during_a_checkpoint_is_served_by_a_commit_that_began_after_he_asked(
     for asked in [all, durable] {
         let receipt = asked.ends().exits(0).json();
         assert_eq!((&receipt["durable"], &receipt["files_changed"]), (&true.into(), &1.into()), "{receipt}");
+        assert!(receipt["requests"].as_u64() > Some(0) && receipt["seconds"].as_f64() > Some(0.0), "{receipt}");
     }
     assert_eq!(story.object_text("late.txt"), "late");
     // One commit was enough for both.

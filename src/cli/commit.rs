@@ -76,7 +76,7 @@ impl Commit {
             name_missing(&receipt, config.log_format);
             log::info(&config, &receipt.line());
         } else {
-            print_receipt(&receipt, self.json, config.log_format)?;
+            print_receipt(&receipt, self.json, &config)?;
         }
         Ok(verdict(&receipt, self.dry_run))
     }
@@ -84,7 +84,7 @@ impl Commit {
     /// Prints the supervisor's answer: its receipt as it came, its exit code as one of ours.
     fn print_answer(&self, config: &Config, code: u8, receipt: &[u8]) -> Result<u8, Failure> {
         match serde_json::from_slice::<Receipt>(receipt) {
-            Ok(receipt) => print_receipt(&receipt, self.json, config.log_format)?,
+            Ok(receipt) => print_receipt(&receipt, self.json, config)?,
             Err(_) if self.json && !receipt.is_empty() => {
                 // Of another version than this binary: scripts may understand it all the same.
                 output::text(&format!("{}\n", String::from_utf8_lossy(receipt).trim_end()))?;
@@ -102,9 +102,13 @@ pub(super) fn verdict(receipt: &Receipt, dry_run: bool) -> u8 {
 }
 
 /// A receipt as JSON, or as one line; what is not stored is named on stderr either way.
-pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, format: LogFormat) -> Result<(), Failure> {
-    name_missing(receipt, format);
-    if as_json { output::json(receipt) } else { output::text(&format!("{}\n", receipt.line())) }
+pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, config: &Config) -> Result<(), Failure> {
+    name_missing(receipt, config.log_format);
+    if as_json {
+        return output::json(receipt);
+    }
+    let line = if config.call.dry_run { receipt.planned_line() } else { receipt.line() };
+    output::text(&format!("{line}\n"))
 }
 
 fn name_missing(receipt: &Receipt, format: LogFormat) {

@@ -1,6 +1,6 @@
 //! The tokio runtime of a command that talks to S3, and the signals that end it early.
 
-use std::{future::Future, thread};
+use std::{future::Future, thread, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -8,6 +8,10 @@ use tokio::{
 };
 
 use super::failure::Failure;
+use crate::sync;
+
+/// How long uploads that were given up may take to be aborted: less than PID 1 gives a child that it cancels.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Which signals cancel the work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +27,7 @@ pub(super) enum Cancel {
 pub(super) fn block_on<T>(cancel: Cancel, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = build()?;
     let result = runtime.block_on(async {
-        match cancel {
+        let result = match cancel {
             Cancel::BySignals => {
                 let mut term = listen(SignalKind::terminate())?;
                 let mut int = listen(SignalKind::interrupt())?;
@@ -35,7 +39,10 @@ pub(super) fn block_on<T>(cancel: Cancel, work: impl Future<Output = Result<T, F
                 }
             }
             Cancel::Never => work.await,
-        }
+        };
+        // Parts of uploads that were given up would stay in the bucket and be paid for.
+        sync::settle(SETTLE).await;
+        result
     });
     // Not waited for: after a cancel a thread may hang on a dead disk.
     runtime.shutdown_background();

@@ -72,7 +72,7 @@ impl Upload {
             }
         })
         .map_err(Failure::of_a_command)?;
-        commit::print_receipt(&sent, self.json, config.log_format)?;
+        commit::print_receipt(&sent, self.json, &config)?;
         Ok(commit::verdict(&sent, self.dry_run))
     }
 }
@@ -93,7 +93,7 @@ async fn watch(context: &Context, config: &Config, as_json: bool) -> Result<Rece
         if sent.as_ref() != Some(&rows) {
             match send(context, config).await {
                 Ok(done) => {
-                    commit::print_receipt(&done, as_json, config.log_format)?;
+                    commit::print_receipt(&done, as_json, config)?;
                     sent = Some(rows);
                 }
                 Err(failure) if sent.is_none() || failure.code() != Exit::Failed.code() => return Err(failure),

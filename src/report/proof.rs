@@ -34,6 +34,22 @@ fn number_of(id: &str) -> &str {
 }
 
 impl Receipt {
+    /// The same of a dry run: what a commit would do.
+    #[must_use]
+    pub fn planned_line(&self) -> String {
+        if self.files_changed == 0 && self.files_deleted == 0 {
+            return "nothing to commit".to_owned();
+        }
+        let changed = counted(self.files_changed, "file changed", "files changed");
+        let mut line = format!("would commit {changed}, {} deleted; nothing was sent", self.files_deleted);
+        for (count, what) in [(self.not_stored.len(), "not stored"), (self.conflicts.len(), "kept twice")] {
+            if count > 0 {
+                line.push_str(&format!(", {what}: {}", counted(count as u64, "file", "files")));
+            }
+        }
+        line
+    }
+
     /// One line for people.
     #[must_use]
     pub fn line(&self) -> String {

@@ -27,6 +27,48 @@ pub struct Abilities {
     pub url_encoding: bool,
 }
 
+/// What of a server is measured: each costs requests, so a caller names what it needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(clippy::struct_excessive_bools, reason = "a set")]
+pub struct Probed {
+    /// Conditions of PUT.
+    pub puts: bool,
+    /// Conditions of `CompleteMultipartUpload`.
+    pub completes: bool,
+    /// The condition of DELETE.
+    pub deletes: bool,
+    /// Order, start and encoding of listings.
+    pub lists: bool,
+}
+
+impl Probed {
+    /// Everything.
+    pub const ALL: Self = Self { puts: true, completes: true, deletes: true, lists: true };
+
+    /// What is in this one and not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self {
+            puts: self.puts && !other.puts,
+            completes: self.completes && !other.completes,
+            deletes: self.deletes && !other.deletes,
+            lists: self.lists && !other.lists,
+        }
+    }
+
+    /// What is in one of both.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self {
+            puts: self.puts || other.puts,
+            completes: self.completes || other.completes,
+            deletes: self.deletes || other.deletes,
+            lists: self.lists || other.lists,
+        }
+    }
+}
+
 impl Abilities {
     /// AWS S3 (general purpose buckets), as documented since September 2025.
     pub const AWS: Self = Self {

@@ -26,7 +26,7 @@ mod write;
 use std::{sync::Arc, time::SystemTime};
 
 pub use self::{
-    abilities::Abilities,
+    abilities::{Abilities, Probed},
     content_type::{SAMPLE, content_type},
     error::{StoreError, StoreErrorKind},
     list::Lister,

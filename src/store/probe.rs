@@ -6,7 +6,9 @@
 use aws_sdk_s3::types::EncodingType;
 use bytes::Bytes;
 
-use super::{Abilities, Deleted, Put, PutIf, Store, StoreError, StoreErrorKind, list::looks_encoded, send::Ask};
+use super::{
+    Abilities, Deleted, Probed, Put, PutIf, Store, StoreError, StoreErrorKind, list::looks_encoded, send::Ask,
+};
 use crate::rows::ETag;
 
 /// A key that no encoding leaves as it is.
@@ -19,12 +21,20 @@ impl Store {
         (self.line.recipe.aws && !self.line.bucket.ends_with("--x-s3")).then_some(Abilities::AWS)
     }
 
-    /// Measures what this server honours, if it is not known: some 40 small requests, four at a time. A dry run sends
-    /// none and takes the server for one that honours nothing.
+    /// Measures all that this server honours, if it is not known: some 40 small requests, four at a time. A dry run
+    /// sends none and takes the server for one that honours nothing.
     ///
     /// # Errors
     /// A request failed for another reason than the one that is measured: denied, unreachable, no answer.
     pub async fn probe(&self) -> Result<Abilities, StoreError> {
+        Box::pin(self.probe_some(Probed::ALL, Abilities::default())).await
+    }
+
+    /// Measures only `what`; the rest stays as `known` says.
+    ///
+    /// # Errors
+    /// As [`Store::probe`].
+    pub async fn probe_some(&self, what: Probed, known: Abilities) -> Result<Abilities, StoreError> {
         if let Some(known) = self.known_abilities() {
             return Ok(known);
         }
@@ -40,28 +50,34 @@ impl Store {
         let (puts, missing, parts, gone) = (name("put"), name("missing"), name("parts"), name("delete"));
         let folder = name("list/");
         let listed = [name("list/c"), name("list/b"), name(&format!("list/{ODD}"))];
+        // Each is large, and lies on the heap.
         let (put, completes, delete, list) = tokio::join!(
-            self.probe_puts(&puts, &missing),
-            self.probe_completes(&parts),
-            self.probe_delete(&gone),
-            self.probe_list(&folder, &listed),
+            only(what.puts, Box::pin(self.probe_puts(&puts, &missing))),
+            only(what.completes, Box::pin(self.probe_completes(&parts))),
+            only(what.deletes, Box::pin(self.probe_delete(&gone))),
+            only(what.lists, Box::pin(self.probe_list(&folder, &listed))),
         );
-        let names = [puts, missing, parts, gone].into_iter().chain(listed);
-        self.clean(names.collect()).await;
-        let (create, replace, replace_needs_object) = put?;
-        let (complete_create, complete_replace) = completes?;
-        let (start_after, ordered, url_encoding) = list?;
-        Ok(Abilities {
-            create,
-            replace,
-            replace_needs_object,
-            complete_create,
-            complete_replace,
-            delete: delete?,
-            start_after,
-            ordered,
-            url_encoding,
-        })
+        let used = [
+            (what.puts, vec![puts, missing]),
+            (what.completes, vec![parts]),
+            (what.deletes, vec![gone]),
+            (what.lists, listed.to_vec()),
+        ];
+        self.clean(used.into_iter().filter(|(used, _)| *used).flat_map(|(_, names)| names).collect()).await;
+        let mut able = known;
+        if let Some(found) = put? {
+            (able.create, able.replace, able.replace_needs_object) = found;
+        }
+        if let Some(found) = completes? {
+            (able.complete_create, able.complete_replace) = found;
+        }
+        if let Some(found) = delete? {
+            able.delete = found;
+        }
+        if let Some(found) = list? {
+            (able.start_after, able.ordered, able.url_encoding) = found;
+        }
+        Ok(able)
     }
 
     /// (create, replace, replace needs an object).
@@ -166,6 +182,11 @@ impl Store {
             }
         }
     }
+}
+
+/// What `measure` finds, if it is wanted; else nothing is sent.
+async fn only<T>(wanted: bool, measure: impl Future<Output = Result<T, StoreError>>) -> Result<Option<T>, StoreError> {
+    if wanted { measure.await.map(Some) } else { Ok(None) }
 }
 
 /// The version that a write made; `None` where the server refused it, in whatever way it has to refuse a condition.

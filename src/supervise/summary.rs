@@ -59,7 +59,9 @@ impl Summary<'_> {
     /// One JSON object; every key is present.
     pub(super) fn json(&self) -> String {
         let app = self.app.as_ref().map(|(command, ending, time)| {
-            let command: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+            // A command line is one string here, as in the rows of the install.
+            let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+            let command = shlex::try_join(words.iter().map(AsRef::as_ref)).unwrap_or_else(|_| words.join(" "));
             let (code, signal) = match ending {
                 Some(Ending::Exited(code)) => (code.to_string(), None),
                 Some(Ending::Signalled(signal)) => ("null".to_owned(), Some(signal)),
@@ -158,7 +160,7 @@ mod tests {
         };
         let value: serde_json::Value = serde_json::from_str(&summary.json()).expect("json");
         assert_eq!(value["app"]["signal"], 15);
-        assert_eq!(value["app"]["command"][1], "-c \"x\"");
+        assert_eq!(value["app"]["command"], "sh '-c \"x\"'");
         assert_eq!(value["commit"]["durable"], true);
         assert_eq!(value["restore"], serde_json::Value::Null);
         assert_eq!(value.as_object().expect("object").len(), 8);

@@ -14,7 +14,7 @@ use super::{
     Setting, SyncError,
     base::{base_of, is_gone, theirs_of},
     control::Control,
-    live_tree::{LiveTree, Outcome},
+    live_tree::{LiveTree, Outcome, WHOLE},
     publish::{Published, publish},
     remote::{HeadAt, present_tree, random, read_head, read_tree, written},
     session::{
@@ -24,12 +24,15 @@ use super::{
 };
 use crate::{
     config::{Config, Mode, OnDeadline},
-    plan::{Base, ChangeKind, Merged, Order, Owners, Seen, changes, merge3, ours_for_merge, tombstones, upload_plan},
+    plan::{
+        Base, ChangeKind, Merged, Order, Owners, Seen, UploadPlan, changes, merge3, ours_for_merge, tombstones,
+        upload_plan,
+    },
     report::{Conflict, Events, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt},
     rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     state::{Mine, Pending, Ready, State},
-    store::{Put, PutIf, Store},
+    store::{Counters, Probed, Put, PutIf, Store},
     worktree::{Directory, Index, Presence, Scan},
 };
 
@@ -90,6 +93,8 @@ struct Committer<'a> {
     /// What became of the files that this process has committed: the receipt of the last commit tells all of it.
     committed: BTreeMap<RelPath, ChangeKind>,
     url: String,
+    /// When the present commit began, and what had been sent by then.
+    began: (Instant, Counters),
 }
 
 impl<'a> Committer<'a> {
@@ -150,9 +155,11 @@ impl<'a> Committer<'a> {
         });
         let sent = Mutex::new(sent.collect());
         let index = Index::load(&state.path().join("index"));
+        let began = (Instant::now(), store.counters());
         Ok(Self {
             config,
             setting,
+            began,
             store,
             dir,
             state,
@@ -168,8 +175,7 @@ impl<'a> Committer<'a> {
 
     /// One commit, tried again as long as other writers are faster.
     async fn commit(&mut self, quiet: bool, control: &Control, events: &dyn Events) -> Result<Receipt, SyncError> {
-        let begun = Instant::now();
-        let before = self.store.counters();
+        self.began = (Instant::now(), self.store.counters());
         let hurry = control.is_last();
         let index = std::mem::take(&mut self.index);
         let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
@@ -178,22 +184,27 @@ impl<'a> Committer<'a> {
         for warning in &scan.warnings {
             tracing::debug!("{warning}");
         }
-        if !self.config.call.dry_run {
-            self.store = with_abilities(self.store.clone(), Some(&self.state)).await?;
-        }
         for _ in 0..TRIES {
             self.check(head.as_ref())?;
-            if let Some(mut receipt) = self.try_once(&scan, head.as_ref(), quiet, control, events).await? {
-                let now = self.store.counters();
-                receipt.requests = now.requests - before.requests;
-                receipt.bytes_sent = now.bytes_sent - before.bytes_sent;
-                receipt.seconds = begun.elapsed().as_secs_f64();
+            if let Some(receipt) = self.try_once(&scan, head.as_ref(), quiet, control, events).await? {
                 self.warn(&scan);
-                return Ok(receipt.bounded());
+                return Ok(self.stamped(receipt));
             }
             head = read_head(&self.store).await?;
         }
         Err(SyncError::Contended(self.url.clone(), TRIES))
+    }
+
+    /// The receipt with what the commit has cost so far.
+    fn stamped(&self, receipt: Receipt) -> Receipt {
+        let ((begun, before), now) = (self.began, self.store.counters());
+        Receipt {
+            requests: now.requests - before.requests,
+            bytes_sent: now.bytes_sent - before.bytes_sent,
+            seconds: begun.elapsed().as_secs_f64(),
+            ..receipt
+        }
+        .bounded()
     }
 
     /// What head says about this directory's past.
@@ -226,15 +237,17 @@ impl<'a> Committer<'a> {
         let mut plan = upload_plan(&theirs, &merged, order);
         let has_changes = !changes(&theirs, &merged.rows).is_empty() || !plan.is_empty();
         if self.config.call.dry_run {
-            return Ok(Some(self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None)));
+            let planned = self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
+            return Ok(Some(Receipt { durable: false, ..planned }));
         }
         if !has_changes {
             self.save_index();
             let receipt = self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
-            events.durable(&receipt);
+            events.durable(&self.stamped(receipt.clone()));
             return Ok(Some(receipt));
         }
         plan = plan.with_tombstones(&removed, &merged);
+        self.store = with_abilities(self.store.clone(), Some(&self.state), needed(&plan)).await?;
         let known: Vec<&Rows> = std::iter::once(&theirs).chain(self.origin.as_ref()).collect();
         let stop = || !quiet && control.app_is_gone() || control.time_is_up();
         let live_tree = LiveTree {
@@ -278,7 +291,7 @@ impl<'a> Committer<'a> {
             }
         }
         let receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, Some(&next));
-        events.durable(&receipt);
+        events.durable(&self.stamped(receipt.clone()));
         self.committed = self.committed_files(&theirs, &merged);
         self.settle(&next, ours, noted)?;
         self.warn_of_size(&rows);
@@ -541,6 +554,17 @@ impl Local {
         }
         self.not_stored.extend(outcome.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
         !self.not_stored.is_empty() || !outcome.deleted
+    }
+}
+
+/// What the requests of `plan` need to know of the server.
+pub(super) fn needed(plan: &UploadPlan) -> Probed {
+    let mut files = plan.puts.iter().chain(&plan.copies);
+    Probed {
+        puts: true,
+        completes: files.any(|put| put.row.size > WHOLE),
+        deletes: !plan.deletes_first.is_empty() || !plan.deletes.is_empty(),
+        lists: false,
     }
 }
 

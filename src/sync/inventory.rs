@@ -18,7 +18,7 @@ use crate::{
     rows::{Kind, Rows},
     snapshot::{HEAD_KEY, Head, HeadState, SnapshotId},
     state::State,
-    store::{Deleted, GetIf, Got, Listed, Store},
+    store::{Deleted, GetIf, Got, Listed, Probed, Store},
     worktree::{Index, Presence},
 };
 
@@ -180,7 +180,7 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
     if head.is_none() && listed.is_empty() {
         return Err(SyncError::Directory(format!("{} does not exist: check the name", store.url())));
     }
-    let store = with_abilities(store, None).await?;
+    let store = with_abilities(store, None, Probed { puts: true, deletes: true, ..Probed::default() }).await?;
     if head.as_ref().is_none_or(|at| at.head.state != HeadState::Deleted) {
         let old = match &head {
             Some(at) => at.head.clone(),

@@ -5,12 +5,16 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::{self, Read},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
+use tokio::runtime::Handle;
 
 use super::{
     SyncError,
@@ -23,14 +27,14 @@ use crate::{
     rows::{ETag, Hash, Hasher, Kind, PERMISSION_BITS, RelPath, Row, Rows},
     state::{Sent, State},
     store::{
-        Deleted, GetIf, Got, Meta, Put, PutIf, SAMPLE, Source, Store, StoreError, StoreErrorKind, content_type,
+        Deleted, GetIf, Got, Meta, Opened, Put, PutIf, SAMPLE, Source, Store, StoreError, StoreErrorKind, content_type,
         plain_etag,
     },
     worktree::{Directory, Stat},
 };
 
 /// Up to this size a file is one request, read whole.
-const WHOLE: u64 = 8 << 20;
+pub(super) const WHOLE: u64 = 8 << 20;
 /// How often one object is tried while others keep changing it.
 const TRIES: u32 = 6;
 /// How old the last look at head may be before a delete without condition.
@@ -173,20 +177,22 @@ impl LiveTree<'_> {
             let kind = content_type(&to.to_text(), &object.bytes[..object.bytes.len().min(SAMPLE)]);
             self.store.put(&key, object.bytes, PutIf::Absent, Some(&kind)).await?
         } else {
-            let file = tempfile_in_memory()?;
-            let file = std::sync::Arc::new(FileSink(file));
-            match self.store.fetch(&from.to_text(), etag, row.size, std::sync::Arc::clone(&file) as _).await? {
-                crate::store::Fetched::Done(_) => {}
-                _ => return Ok(Copied::Moved),
-            }
-            let source = Hashing {
-                file: file.0.try_clone().map_err(cannot_buffer)?,
+            let Some(kind) = self.sample(from, etag, &key).await? else { return Ok(Copied::Moved) };
+            let moved = Arc::new(AtomicBool::new(false));
+            let source = Remote {
+                store: self.store.clone(),
+                runtime: Handle::current(),
+                key: from.to_text().into_owned(),
+                etag: etag.clone(),
                 at: 0,
                 hasher: Hasher::new(),
                 wanted: row.hash,
-                still: None,
+                moved: Arc::clone(&moved),
             };
-            self.store.put_file(&key, source, row.size, PutIf::Absent, None).await?
+            match self.store.put_file(&key, source, row.size, PutIf::Absent, Some(&kind)).await {
+                Err(_) if moved.load(Ordering::Relaxed) => return Ok(Copied::Moved),
+                put => put?,
+            }
         };
         match put {
             Put::Done(etag) => Ok(Copied::Done(Row { etag: Some(etag), ..row.clone() })),
@@ -194,6 +200,17 @@ impl LiveTree<'_> {
                 Ok(self.kept_at(to, row).await?.map_or(Copied::Taken, Copied::Done))
             }
         }
+    }
+
+    /// The Content-Type of version `etag` of `from` under its new name; `None` where it is another version by now.
+    async fn sample(&self, from: &RelPath, etag: &ETag, key: &str) -> Result<Option<String>, SyncError> {
+        let opened = self.store.open(&from.to_text(), Some(0..SAMPLE as u64), Some(etag)).await?;
+        let Opened::Found(mut reader) = opened else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(SAMPLE);
+        while let Some(chunk) = reader.next_chunk().await? {
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Some(content_type(key, &bytes)))
     }
 
     /// Puts one file of the directory.
@@ -262,8 +279,7 @@ impl LiveTree<'_> {
             Body::File(file, stat) => {
                 let file = file.try_clone().ok();
                 let Some(file) = file else { return Ok(Put::Refused) };
-                let source =
-                    Hashing { file, at: 0, hasher: Hasher::new(), wanted: content.row.hash, still: Some(*stat) };
+                let source = Hashing { file, at: 0, hasher: Hasher::new(), wanted: content.row.hash, still: *stat };
                 self.store.put_file(key, source, content.row.size, condition, Some(&content.kind)).await
             }
         }
@@ -480,8 +496,8 @@ struct Hashing {
     at: u64,
     hasher: Hasher,
     wanted: Hash,
-    /// Its stat when it was opened, for files that somebody may be writing to.
-    still: Option<Stat>,
+    /// Its stat when it was opened.
+    still: Stat,
 }
 
 impl Source for Hashing {
@@ -495,10 +511,7 @@ impl Source for Hashing {
     }
 
     fn seal(&mut self) -> io::Result<()> {
-        let is_still = match &self.still {
-            Some(before) => is_same(before, &stat_of(&self.file)?),
-            None => true,
-        };
+        let is_still = is_same(&self.still, &stat_of(&self.file)?);
         if self.hasher.finish() == self.wanted && is_still {
             Ok(())
         } else {
@@ -507,23 +520,44 @@ impl Source for Hashing {
     }
 }
 
-/// A large object of theirs on its way to its copy.
-struct FileSink(File);
+/// A large object of theirs on its way to its copy: read part by part, so that it needs neither memory nor disk.
+struct Remote {
+    store: Store,
+    runtime: Handle,
+    key: String,
+    etag: ETag,
+    at: u64,
+    hasher: Hasher,
+    wanted: Hash,
+    /// Set where it is another version by now.
+    moved: Arc<AtomicBool>,
+}
 
-impl crate::store::Sink for FileSink {
-    fn write_at(&self, offset: u64, part: &[u8]) -> io::Result<()> {
-        use std::os::unix::fs::FileExt;
-        self.0.write_all_at(part, offset)
+impl Source for Remote {
+    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+        let span = self.at..self.at + length as u64;
+        let read = async {
+            let Opened::Found(mut reader) = self.store.open(&self.key, Some(span), Some(&self.etag)).await? else {
+                return Ok(None);
+            };
+            let mut bytes = BytesMut::with_capacity(length);
+            while let Some(chunk) = reader.next_chunk().await? {
+                bytes.extend_from_slice(&chunk);
+            }
+            Ok::<_, StoreError>(Some(bytes.freeze()))
+        };
+        // This is called on a thread that may block, beside those that the request needs.
+        let read = self.runtime.block_on(read).map_err(io::Error::other)?;
+        let Some(bytes) = read else {
+            self.moved.store(true, Ordering::Relaxed);
+            return Err(io::Error::other("it became another version"));
+        };
+        self.at += bytes.len() as u64;
+        self.hasher.update(&bytes);
+        Ok(bytes)
     }
-}
 
-/// A file without a name, gone with this process.
-fn tempfile_in_memory() -> Result<File, SyncError> {
-    nix::sys::memfd::memfd_create(c"stopover-copy", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
-        .map(File::from)
-        .map_err(|errno| cannot_buffer(errno.into()))
-}
-
-fn cannot_buffer(error: io::Error) -> SyncError {
-    SyncError::System(format!("a copy of another's file cannot be buffered: {error}"))
+    fn seal(&mut self) -> io::Result<()> {
+        if self.hasher.finish() == self.wanted { Ok(()) } else { Err(io::Error::other("its content is another")) }
+    }
 }

@@ -23,5 +23,5 @@ pub use control::Control;
 pub use error::SyncError;
 pub use inventory::{Removed, delete, list, status};
 pub use pull::{Pulled, download, pull};
-pub use session::Setting;
+pub use session::{Setting, settle};
 pub use upload::upload;

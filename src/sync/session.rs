@@ -1,6 +1,11 @@
 //! One process at work on one directory and one workspace: handles, lock, notes, server.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{SyncError, remote::blocking};
 use crate::{
@@ -9,7 +14,7 @@ use crate::{
     rows::{Rows, tree_digest},
     snapshot::{Limits, SnapshotId, Tree, TreeHeader},
     state::{Lock, Mine, State},
-    store::{Abilities, Store},
+    store::{Abilities, Probed, Store},
     worktree::{Directory, Index, Owner, RuleOptions, Scan, ScanOptions, may_chown, scan},
 };
 
@@ -52,10 +57,22 @@ pub(super) fn workspace(config: &Config) -> Result<&Workspace, SyncError> {
     config.workspace.as_ref().ok_or_else(|| SyncError::Guard("no workspace is set: set STOPOVER_WORKSPACE".to_owned()))
 }
 
+/// The connections of this process: what they have begun and given up must be cleared away before it ends.
+static CONNECTED: Mutex<Vec<Store>> = Mutex::new(Vec::new());
+
 /// A client for the workspace.
 pub(super) async fn connect(config: &Config) -> Result<Store, SyncError> {
     let workspace = workspace(config)?;
-    Ok(Store::connect(&config.access, &workspace.store.bucket, &workspace.prefix()).await?)
+    let store = Store::connect(&config.access, &workspace.store.bucket, &workspace.prefix()).await?;
+    CONNECTED.lock().unwrap_or_else(PoisonError::into_inner).push(store.clone());
+    Ok(store)
+}
+
+/// Waits until uploads that were given up are aborted, at most so long: for the end of a process, after an error or a
+/// cancel too.
+pub async fn settle(most: Duration) {
+    let stores = std::mem::take(&mut *CONNECTED.lock().unwrap_or_else(PoisonError::into_inner));
+    futures_util::future::join_all(stores.iter().map(|store| store.settle(most))).await;
 }
 
 /// Takes the lock without blocking the runtime.
@@ -174,27 +191,38 @@ pub(super) fn settle_pending(
     Ok(true)
 }
 
-/// What the server honours: known, measured before and noted, or measured now.
-pub(super) async fn with_abilities(store: Store, state: Option<&State>) -> Result<Store, SyncError> {
-    if store.abilities().is_some() {
+/// What was measured of a server, as it is noted.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+struct Measured {
+    what: Probed,
+    found: Abilities,
+}
+
+/// What the server honours, as far as `needed` says: known, measured before and noted, or measured now.
+pub(super) async fn with_abilities(store: Store, state: Option<&State>, needed: Probed) -> Result<Store, SyncError> {
+    if store.known_abilities().is_some() {
         return Ok(store);
     }
     let endpoint = store.endpoint();
     let noted = state.map(|state| state.read("abilities")).transpose()?.flatten();
-    let noted: Option<BTreeMap<String, Abilities>> = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    if let Some(abilities) = noted.and_then(|noted| noted.get(&endpoint).copied()) {
-        return Ok(store.with_abilities(abilities));
+    let noted: Option<BTreeMap<String, Measured>> = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let known = noted.and_then(|noted| noted.get(&endpoint).copied()).unwrap_or_default();
+    let missing = needed.without(known.what);
+    if missing == Probed::default() {
+        return Ok(store.with_abilities(known.found));
     }
-    match store.probe().await {
+    match store.probe_some(missing, known.found).await {
         Ok(abilities) => {
-            if !abilities.conditional_puts() {
+            if missing.puts && !abilities.conditional_puts() {
                 tracing::warn!(
                     "{endpoint} does not honour conditional writes: one writer at a time is safe, two containers of one \
                      workspace can lose each other's commits"
                 );
             }
             if let Some(state) = state {
-                let note = BTreeMap::from([(endpoint, abilities)]);
+                let measured = Measured { what: known.what.with(missing), found: abilities };
+                let note = BTreeMap::from([(endpoint, measured)]);
                 // Unnoted, they are measured again.
                 if let Err(error) = state.write("abilities", &serde_json::to_vec(&note).unwrap_or_default()) {
                     tracing::debug!("{error}");

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Mutex, time::Instant};
 
 use super::{
     Setting, SyncError, commit,
-    commit::{next_head, stored_rows},
+    commit::{needed, next_head, stored_rows},
     import,
     live_tree::LiveTree,
     publish::{Published, publish},
@@ -65,9 +65,6 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
     let begun = Instant::now();
     let scan = scan_directory(&config, setting, &dir, Index::default(), false).await?;
     let mut store = connect(&config).await?;
-    if !config.call.dry_run {
-        store = with_abilities(store, None).await?;
-    }
     let sent = Mutex::new(HashMap::new());
     for _ in 0..TRIES {
         let mut found = import::look(&store, &rules(&config), (0, 0)).await?;
@@ -79,7 +76,9 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
         let plan = upload_plan(&theirs, &result, Order::ByPath);
         let mut receipt = receipt(&theirs, &result.rows, &scan);
         let is_nothing = plan.is_empty() && changes(&theirs, &result.rows).is_empty();
+        receipt.durable = !config.call.dry_run;
         if !config.call.dry_run && !is_nothing {
+            store = with_abilities(store, None, needed(&plan)).await?;
             let head = found.head.as_ref();
             let live_tree = LiveTree {
                 store: &store,
@@ -116,12 +115,15 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
                 Published::Won => receipt.snapshot = next.snapshot.as_ref().map(ToString::to_string),
                 Published::Lost | Published::Gone => continue,
             }
-            events.durable(&receipt);
         }
         let counters = store.counters();
         (receipt.requests, receipt.bytes_sent) = (counters.requests, counters.bytes_sent);
         receipt.seconds = begun.elapsed().as_secs_f64();
-        return Ok(receipt.bounded());
+        let receipt = receipt.bounded();
+        if receipt.durable {
+            events.durable(&receipt);
+        }
+        return Ok(receipt);
     }
     Err(SyncError::Contended(url, TRIES))
 }
