@@ -210,3 +210,67 @@ fn keys_given_as_flags_reach_the_children() {
         .printed("1");
     assert_eq!(story.object_text("b"), "2\n");
 }
+
+#[test]
+fn the_summary_of_a_run_has_every_key_whatever_happened() {
+    let story = Story::on(&Server::best());
+    story.object("a", "1");
+    let file = story.path("summary");
+    let here = story
+        .directory("here")
+        .with("STOPOVER_SUMMARY", file.to_str().expect("UTF-8"))
+        .with("STOPOVER_LOG_FORMAT", "json")
+        .with("STOPOVER_INSTALL", "sh -c 'true and so on'");
+    let summary = || -> Value { serde_json::from_slice(&fs::read(&file).expect("a summary")).expect("JSON") };
+    let ended = here.run_script("echo 2 > b; exit 3").exits(3);
+    let whole = summary();
+    let last: Value = serde_json::from_str(ended.stderr.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last, whole, "the last line of the log is the summary");
+    let all = ["workspace", "directory", "exit_code", "reason", "restore", "install", "app", "commit"];
+    assert_eq!(keys(&whole), all);
+    assert_eq!((&whole["workspace"], &whole["reason"]), (&json!(story.url()), &json!("exited")));
+    assert_eq!(whole["directory"], here.path.display().to_string());
+    assert_eq!(keys(&whole["restore"]), ["snapshot", "files", "bytes", "requests", "seconds", "refused"]);
+    assert_eq!(keys(&whole["install"][0]), ["tool", "command", "exit_code", "seconds"]);
+    assert_eq!(whole["install"][0]["command"], "sh -c 'true and so on'");
+    assert_eq!(keys(&whole["app"]), ["command", "exit_code", "signal", "seconds"]);
+    assert_eq!(whole["app"]["command"], "sh -c 'echo 2 > b; exit 3'");
+    assert_eq!((&whole["app"]["exit_code"], &whole["app"]["signal"]), (&json!(3), &Value::Null));
+    assert_eq!(keys(&whole["commit"]), RECEIPT);
+    assert_eq!(whole["commit"]["quiet"], true);
+
+    for (name, value, code, reason) in [
+        ("STOPOVER_EXPECT", "new", 80, "restore-failed"),
+        ("STOPOVER_INSTALL", "false", 81, "install-failed"),
+        ("STOPOVER_GRACE", "x", 2, "usage"),
+        ("STOPOVER_USER", "no-such-user", 2, "usage"),
+    ] {
+        story
+            .directory("here")
+            .with("STOPOVER_SUMMARY", file.to_str().expect("UTF-8"))
+            .with(name, value)
+            .run(&["true"])
+            .exits(code);
+        let summary = summary();
+        assert_eq!((keys(&summary), &summary["reason"]), (all.to_vec(), &json!(reason)), "{name}");
+        assert_eq!((&summary["exit_code"], &summary["app"]), (&json!(code), &Value::Null), "{name}");
+    }
+}
+
+#[test]
+fn what_explains_prints_every_key() {
+    let story = Story::on(&Server::best());
+    let here = story.directory("here").with("STOPOVER_INSTALL", "");
+    here.file("package.json", r#"{"scripts":{"start":"node a.js"}}"#).file("package-lock.json", "{}").file("x.log", "");
+    let explained = here.stopover(&["explain", "--json", "x.log", "package.json"]).exits(0);
+    for line in explained.stdout.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(keys(&line), ["path", "stored", "rule", "source", "line"]);
+    }
+    let plan = here.stopover(&["install", "--explain", "--json"]).exits(0).json();
+    assert_eq!(keys(&plan), ["install", "start", "warnings"]);
+    assert_eq!(keys(&plan["install"][0]), ["tool", "command", "directory", "because", "cache"]);
+    assert_eq!((keys(&plan["start"]), &plan["start"]["command"]), (vec!["command", "because"], &json!("node a.js")));
+    let health = here.stopover(&["health", "--json"]).exits(1);
+    assert_eq!(keys(&health.json()), ["state", "since", "pid", "snapshot", "last_commit"]);
+}
