@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             twenty_queued_real_time_signals_arrive_as_twenty_with_their_values,
             values_reach_every_member_of_the_group,
             a_dead_child_of_stopover_is_no_signal_for_the_app,
+            a_full_queue_of_real_time_signals_holds_back_no_other,
             a_rewritten_signal_arrives_as_the_other_and_zero_drops_it,
             an_expected_exit_counts_as_success,
             a_term_in_the_first_microseconds_is_not_lost,
@@ -151,6 +152,19 @@ fn a_dead_child_of_stopover_is_no_signal_for_the_app() {
     let mut app = reporting(&[], "reporter");
     app.signal(libc::SIGCHLD).signal(libc::SIGUSR1);
     assert_eq!(app.until("got"), "got 10 0 second");
+}
+
+fn a_full_queue_of_real_time_signals_holds_back_no_other() {
+    if !stage::have("prlimit") {
+        skip("prlimit", "apt-get install util-linux");
+        return;
+    }
+    // Not one signal with a value fits into this app's queue.
+    let mut app = Running::start(init(&[], &["prlimit", "--sigpending=0", "sh", "-c", "echo ready; exec sleep 60"]));
+    app.until("ready");
+    signals::queue(app.pid(), 40, &Info::with_value(40, 7)).expect("queues");
+    app.signal(libc::SIGTERM);
+    assert_eq!(app.end().code(), Some(143));
 }
 
 fn a_rewritten_signal_arrives_as_the_other_and_zero_drops_it() {

@@ -13,6 +13,9 @@ use crate::{
 const MEANINGLESS_BEFORE: [i32; 7] =
     [libc::SIGCHLD, libc::SIGCONT, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH, libc::SIGURG];
 
+/// The first real-time signal, as the kernel counts.
+const REAL_TIME: i32 = 32;
+
 /// Whether `signal`, received before the app exists, cancels the start.
 pub(super) fn cancels(signal: i32) -> bool {
     [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&signal)
@@ -66,8 +69,8 @@ impl Forwarder {
         if signal == libc::SIGCHLD {
             return;
         }
-        if !self.full.is_empty() {
-            // Order among real-time signals is part of their meaning.
+        if !self.full.is_empty() && signal >= REAL_TIME {
+            // Order among real-time signals is part of their meaning; no other ever finds a full queue, or waits for them.
             self.full.push_back((self.target(app), signal, *info));
             return;
         }
