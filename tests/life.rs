@@ -23,7 +23,7 @@ use stopover::{
     supervise::{self, Surroundings, Wait},
     sys,
 };
-use support::stage::{self, Running, wait_until};
+use support::stage::{self, Running, skip, wait_until};
 use tempfile::TempDir;
 
 fn main() -> ExitCode {
@@ -49,6 +49,15 @@ fn main() -> ExitCode {
         a_missing_command_is_127_and_is_committed_too,
         the_early_commit_begins_beside_the_app_and_hears_of_its_end,
         an_early_commit_that_fails_is_followed_by_another,
+        an_early_commit_that_cannot_be_started_is_followed_by_another,
+        a_last_commit_is_started_as_soon_as_there_is_room_for_a_process,
+        a_last_commit_that_cannot_be_started_does_not_hold_up_the_end,
+        a_restore_that_cannot_be_started_may_start_the_app,
+        a_command_that_nobody_names_ends_the_life,
+        a_term_while_the_apps_program_is_loaded_starts_the_budget,
+        a_stop_signal_of_the_users_own_cancels_the_start_too,
+        what_outlives_a_cancelled_start_is_killed_within_the_stop_timeout,
+        a_pipe_in_the_way_of_the_summary_does_not_hold_up_the_end,
         who_asks_for_a_commit_while_stopping_does_not_wait_for_his_own_end,
         an_app_that_overstays_is_killed_in_time_for_the_commit,
         a_commit_that_hangs_is_killed_at_the_deadline,
@@ -138,6 +147,11 @@ fn stand_in(name: &str, words: &str) -> ! {
                 let leaked = env::vars().any(|(_, value)| value.contains("secret-"));
                 let score = fs::read_to_string("/proc/self/oom_score_adj").expect("score");
                 note(&format!("keys {} leaked {leaked} score {}", names.join(" "), score.trim()));
+            }
+            "orphan" => {
+                // A process that left the group and does not hear.
+                let script = "setsid sh -c 'trap \"\" TERM; sleep 60' </dev/null >/dev/null 2>&1 &";
+                Command::new("sh").args(["-c", script]).status().expect("starts");
             }
             "leave" => {
                 // A grandchild that keeps every pipe open.
@@ -440,6 +454,111 @@ fn an_early_commit_that_fails_is_followed_by_another() {
     assert_eq!(life.end(), 0, "{}", life.log());
     assert!(life.has("last begins beside the app") && life.has("last begins"), "{:?}", life.notes());
     assert_eq!(life.summary()["commit"]["durable"], true);
+}
+
+/// The life under strace, with the given filters. What was started is stopover, strace stands beside it.
+fn traced(mut life: Life, filters: &[&str]) -> Option<Life> {
+    if !stage::have("strace") {
+        skip("strace", "apt-get install strace");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-D", "-qq", "-o", "/dev/null"]).args(filters);
+    command.arg(life.command.get_program()).args(life.command.get_args());
+    for (name, value) in life.command.get_envs() {
+        command.env(name, value.expect("set"));
+    }
+    command.stderr(fs::File::create(life.path("log")).expect("log"));
+    life.command = command;
+    Some(life)
+}
+
+/// The life on a machine that has no room for these of its processes: 1 is the pull, 2 the app, 3 the last commit.
+fn without_room_for(which: &str, life: Life) -> Option<Life> {
+    traced(life, &["-e", &format!("inject=clone:error=EAGAIN:when={which}")])
+}
+
+fn an_early_commit_that_cannot_be_started_is_followed_by_another() {
+    let Some(life) = without_room_for("3", Life::of(GENTLE)) else { return };
+    let mut life = life.begin();
+    life.until("app runs").term();
+    assert_eq!(life.end(), 0, "{}", life.log());
+    assert!(life.log().contains("cannot be started"), "{}", life.log());
+    assert!(life.has("last ends"), "{:?}", life.notes());
+}
+
+fn a_last_commit_is_started_as_soon_as_there_is_room_for_a_process() {
+    let Some(life) = without_room_for("3..5", Life::of(SAY)) else { return };
+    let (code, life) = life.end();
+    assert_eq!(code, 0, "{}", life.log());
+    assert!(life.has("last ends"), "{:?}", life.notes());
+}
+
+fn a_last_commit_that_cannot_be_started_does_not_hold_up_the_end() {
+    let Some(life) = without_room_for("3+", Life::of(SAY)) else { return };
+    let (code, life) = life.end();
+    assert_eq!(code, 82, "{}", life.log());
+    assert!(life.log().contains("NOT stored"), "{}", life.log());
+}
+
+fn a_restore_that_cannot_be_started_may_start_the_app() {
+    let life = Life::of(SAY).set("STOPOVER_ON_RESTORE_FAILURE", "run");
+    let Some(life) = without_room_for("1", life) else { return };
+    let (code, life) = life.end();
+    assert_eq!(code, 0, "{}", life.log());
+    assert!(life.has("app says hello") && !life.has("last begins"));
+}
+
+fn a_command_that_nobody_names_ends_the_life() {
+    let (code, life) = Life::of("").set("STOPOVER_INSTALL", "auto").end();
+    assert_eq!(code, 81, "{}", life.log());
+    assert!(life.log().contains("no command was given"), "{}", life.log());
+}
+
+fn a_term_while_the_apps_program_is_loaded_starts_the_budget() {
+    let mut life = Life::of("").set("STOPOVER_STOP_TIMEOUT", "3s");
+    let app = life.path("app");
+    fs::copy("/bin/true", &app).expect("copies");
+    life.command.arg(&app);
+    let filters = ["-f", "-P", app.to_str().expect("utf-8"), "-e", "inject=execve:delay_enter=6000000"];
+    let Some(life) = traced(life, &filters) else { return };
+    let mut life = life.begin();
+    wait_until("the app is forked", || life.log().contains("running "));
+    life.term();
+    let told = Instant::now();
+    // strace itself ends with the delay.
+    wait_until("it is over", || life.log().contains("; exit "));
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    assert_eq!(life.end(), 137, "{}", life.log());
+    assert!(life.has("last ends"), "{:?}", life.notes());
+    assert_eq!(life.summary()["reason"], "killed-at-deadline");
+}
+
+fn a_stop_signal_of_the_users_own_cancels_the_start_too() {
+    let life = Life::of(SAY).set("STAGE_PULL", "say:pulling;sleep:60000").set("STOPOVER_STOP_SIGNALS", "USR1");
+    let mut life = life.begin();
+    life.until("pulling").running.signal(libc::SIGUSR1);
+    assert_eq!(life.end(), 128 + libc::SIGUSR1);
+    assert!(!life.has("app says hello"));
+}
+
+fn what_outlives_a_cancelled_start_is_killed_within_the_stop_timeout() {
+    let life = Life::of(SAY).set("STOPOVER_STOP_TIMEOUT", "2s").set("STOPOVER_GRACE", "60s");
+    let life = life.set("STOPOVER_INSTALL", "auto").set("STAGE_INSTALL", "orphan;say:installing;sleep:60000");
+    let mut life = life.begin();
+    life.until("installing").term();
+    let told = Instant::now();
+    assert_eq!(life.end(), 143, "{}", life.log());
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+}
+
+fn a_pipe_in_the_way_of_the_summary_does_not_hold_up_the_end() {
+    for name in ["summary", "summary.new"] {
+        let life = Life::of("exit 5");
+        nix::unistd::mkfifo(&life.path(name), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let (code, life) = life.end();
+        assert_eq!(code, 5, "{name}: {}", life.log());
+    }
 }
 
 fn who_asks_for_a_commit_while_stopping_does_not_wait_for_his_own_end() {

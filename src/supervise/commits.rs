@@ -21,6 +21,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a command around a checkpoint may take where checkpoints have no period.
 const HOOK: Duration = Duration::from_secs(300);
+/// How soon a last commit is tried again for which there was no process or descriptor, and for how long.
+const AGAIN: Duration = Duration::from_millis(100);
+const LONG_ENOUGH: Duration = Duration::from_secs(5);
 
 /// What is known of this life's commits.
 #[derive(Default)]
@@ -37,6 +40,8 @@ pub(super) struct Commits {
     pub(super) last_began: bool,
     /// Whether one was started beside the app's shutdown.
     early_began: bool,
+    /// Since when the last one could not be started, and when that is tried again.
+    no_room: Option<(Duration, Duration)>,
 }
 
 impl Commits {
@@ -49,6 +54,9 @@ impl Commits {
 impl Life<'_> {
     /// When a checkpoint is due.
     pub(super) fn commits_deadline(&self) -> Option<Duration> {
+        if self.stage == Stage::Committing {
+            return self.commits.no_room.filter(|_| self.children.is_empty()).map(|(_, again)| again);
+        }
         if !self.may_checkpoint() || self.sync_runs() {
             return None;
         }
@@ -83,7 +91,7 @@ impl Life<'_> {
         let stopping = matches!(self.stage, Stage::Running | Stage::Draining { .. }) && self.stop.is_some();
         if stopping && self.commit_counts() && !self.commits.early_began {
             self.commits.early_began = true;
-            self.begin_last_commit();
+            self.begin_last_commit(now);
         }
     }
 
@@ -125,7 +133,12 @@ impl Life<'_> {
     }
 
     /// Starts the last commit: the early one, if the app lives still.
-    pub(super) fn begin_last_commit(&mut self) {
+    pub(super) fn begin_last_commit(&mut self, now: Duration) {
+        let since = match self.commits.no_room {
+            Some((_, again)) if self.stage == Stage::Committing && now < again => return,
+            Some((since, _)) => since,
+            None => now,
+        };
         self.commits.last_began = true;
         if let Some(door) = &mut self.door {
             door.begin();
@@ -139,9 +152,23 @@ impl Life<'_> {
                 }
                 self.children.push(child);
             }
-            Err(error) => {
+            // An app that has taken all processes or memory there are gives them back when it ends.
+            Err(error) if self.stage != Stage::Committing => {
+                self.log.warn(format_args!("the early commit cannot be started: {error}; the last one follows"));
+                self.commits.last_began = false;
+                self.postpone();
+            }
+            Err(error) if now >= since.saturating_add(LONG_ENOUGH) => {
                 self.log.error(format_args!("the last commit cannot be started: {error}"));
                 self.commits.last = Some((Ending::Exited(Exit::Failed.code()), None));
+            }
+            Err(error) => {
+                if self.commits.no_room.is_none() {
+                    self.log.warn(format_args!("the last commit cannot be started yet: {error}"));
+                }
+                self.commits.last_began = false;
+                self.commits.no_room = Some((since, now + AGAIN));
+                self.postpone();
             }
         }
     }

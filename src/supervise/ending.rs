@@ -36,16 +36,17 @@ impl Life<'_> {
         self.enter(State::Stopping);
         // A checkpoint that runs is cancelled: the last commit stores more, and is quiet. One of a life that failed
         // before the app began has ended already.
-        self.stage = Stage::Draining { kill_at: now + self.grace(), killed: None };
+        self.stage = Stage::Draining { kill_at: now + self.grace(now), killed: None };
         self.cancel_checkpoint(now);
         self.tell(libc::SIGTERM);
     }
 
     /// How long what outlives the app may take.
-    fn grace(&self) -> Duration {
+    fn grace(&self, now: Duration) -> Duration {
         match self.stop {
-            // With nothing to store the whole budget is the app's and what it left.
             Some(stop) if self.commit_counts() => stop.budget.grace,
+            // With nothing to store the whole budget is the app's and what it left. A plain init has none.
+            Some(stop) if self.phase.is_some() => self.config.grace.min(stop.end().saturating_sub(now)),
             _ => self.config.grace,
         }
     }
@@ -84,7 +85,9 @@ impl Life<'_> {
     pub(super) fn drain(&mut self, now: Duration) {
         let Stage::Draining { kill_at, killed } = self.stage else { return };
         let left = if self.nobody_is_left() { 0 } else { self.left_of_the_app().map_or(0, |left| left.len()) };
-        if left == 0 {
+        // A process that forks and ends while `/proc` is read can be missed with all its children: then it waits to be
+        // reaped by us, which wakes us again.
+        if left == 0 && !matches!(wait::peek(), Peek::Ended(_)) {
             self.stage = Stage::Committing;
             return;
         }
@@ -134,7 +137,7 @@ impl Life<'_> {
             return;
         }
         if !self.commits.last_began && self.children.is_empty() {
-            self.begin_last_commit();
+            self.begin_last_commit(now);
         }
     }
 
@@ -228,7 +231,7 @@ impl Life<'_> {
                 }
             }
             AppState::Failed { code } => (code, Reason::NotStarted),
-            AppState::Running { .. } if self.app.killed => {
+            AppState::Executing { .. } | AppState::Running { .. } if self.app.killed => {
                 (Ending::Signalled(libc::SIGKILL).code(), Reason::KilledAtDeadline)
             }
             // The life ends in no other state.

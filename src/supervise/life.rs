@@ -7,6 +7,7 @@
 use std::{
     ffi::OsString,
     io,
+    mem::discriminant,
     os::fd::{AsRawFd, OwnedFd},
     time::Duration,
 };
@@ -178,7 +179,7 @@ impl<'a> Life<'a> {
     fn go_on(&mut self, now: Duration) {
         // One step can make the next possible; each moves the life forward, so this ends.
         loop {
-            let before = (self.stage, self.children.len());
+            let before = self.where_it_is();
             match self.stage {
                 Stage::Preparing => self.prepare(now),
                 Stage::Running => {}
@@ -188,10 +189,17 @@ impl<'a> Life<'a> {
             if self.over.is_none() {
                 self.commit_if_due(now);
             }
-            if self.over.is_some() || before == (self.stage, self.children.len()) {
+            if self.over.is_some() || before == self.where_it_is() {
                 return;
             }
         }
+    }
+
+    /// What a step changes, if it changes anything. A step that failed is one too: the next may be to give up, and
+    /// nobody would wake us for it.
+    fn where_it_is(&self) -> impl PartialEq + use<'a> {
+        let parts = (discriminant(&self.restore), discriminant(&self.installed), discriminant(&self.app.state));
+        (self.stage, self.children.len(), parts, self.commits.last.is_some())
     }
 
     /// Sleeps until something happens or is due.
@@ -329,17 +337,24 @@ impl<'a> Life<'a> {
         let now = poll::monotonic();
         match (&self.app.state, self.stage) {
             (AppState::NotStarted, Stage::Preparing) => {
-                if forward::cancels(signal) {
+                if forward::cancels(signal) || self.config.stop_signals.contains(&signal) {
                     self.cancel(signal, now);
                 } else {
                     self.forwarder.keep(info);
                 }
             }
-            (AppState::Executing { .. }, _) => self.forwarder.keep(info),
+            (AppState::Executing { .. }, _) => {
+                // It is forwarded when the app's program is there; the time runs from now.
+                if self.config.stop_signals.contains(&signal) {
+                    self.begin_stop(now);
+                }
+                self.forwarder.keep(info);
+            }
             (AppState::Running { pid, .. }, _) => {
                 let pid = *pid;
                 if self.config.stop_signals.contains(&signal) {
-                    self.stopped_by.extend(self.forwarder.rewritten(signal));
+                    let known = |signal: &i32| !self.stopped_by.contains(signal);
+                    self.stopped_by.extend(self.forwarder.rewritten(signal).filter(known));
                     self.begin_stop(now);
                 }
                 if signal == libc::SIGCONT && self.terminal.continued(pid) {

@@ -116,12 +116,12 @@ pub(super) fn write(path: &Path, json: &str, in_place: bool) -> io::Result<()> {
     if regular && !in_place {
         let mut name = path.as_os_str().to_owned();
         name.push(".new");
+        // Whatever has that name (of a life before, or a pipe that would be waited at) is not written through.
+        let _ = fs::remove_file(&name);
         let written = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW)
             .open(&name)
             .and_then(|mut file| file.write_all(line.as_bytes()))
             .and_then(|()| fs::rename(&name, path));
