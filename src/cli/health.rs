@@ -32,9 +32,14 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn run(self, context: &Context) -> Result<u8, Failure> {
-        // A workspace that is set wrongly is told by the run; here it is one.
-        let plain = context.config(&Need::IfSet, Call::default()).is_ok_and(|config| config.workspace.is_none());
-        let config = context.config(&Need::Nothing, Call::default())?;
+        let (config, plain) = match context.config(&Need::IfSet, Call::default()) {
+            Ok(config) => {
+                let plain = config.workspace.is_none();
+                (config, plain)
+            }
+            // A workspace that is set wrongly is told by the run.
+            Err(_) => (context.config(&Need::Nothing, Call::default())?, false),
+        };
         let path = config.state.join("phase");
         let noted = match read(&path) {
             Ok(bytes) => serde_json::from_slice::<Report>(&bytes)

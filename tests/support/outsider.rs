@@ -29,7 +29,11 @@ pub struct Seen {
 
 impl Outsider {
     pub fn new(endpoint: &str, bucket: &str) -> Self {
-        let keys = aws_credential_types::Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "tests");
+        Self::with_keys(endpoint, bucket, ACCESS_KEY, SECRET_KEY)
+    }
+
+    pub fn with_keys(endpoint: &str, bucket: &str, access: &str, secret: &str) -> Self {
+        let keys = aws_credential_types::Credentials::new(access, secret, None, None, "tests");
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))

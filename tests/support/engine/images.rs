@@ -56,6 +56,22 @@ impl Engine {
         })
     }
 
+    /// What MinIO's own image has and the examples use: a shell, `minio`, and `mc ready`, here a stand-in.
+    pub fn minio_with_shell(&self) -> String {
+        once("minio-shell", || {
+            let context = TempDir::new().unwrap();
+            let mc = "#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/9000 || exit 1\n\
+                      printf 'GET /minio/health/ready HTTP/1.1\\r\\nHost: s3\\r\\nConnection: close\\r\\n\\r\\n' >&3\ngrep -q '200 OK' <&3\n";
+            fs::write(context.path().join("mc"), mc).unwrap();
+            let (debian, minio) = (self.debian(), self.minio());
+            let dockerfile = format!(
+                "FROM {minio} AS minio\nFROM {debian}\nCOPY --from=minio /minio /usr/bin/minio\n\
+                 COPY --chmod=755 mc /usr/bin/mc\n"
+            );
+            self.build("minio-shell", &dockerfile, context.path(), &[])
+        })
+    }
+
     /// Debian with what `apt-get install` brings.
     pub fn packages(&self, name: &str, packages: &str) -> String {
         once(&format!("base-{name}"), || {
