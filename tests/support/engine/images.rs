@@ -26,7 +26,7 @@ impl Engine {
             let base = match name {
                 "node" => self.node(),
                 "python" => self.packages("python", "python3-venv"),
-                "php" => self.packages("php", "php-cli php-zip php-mbstring composer unzip"),
+                "php" => self.php(),
                 "base" => "scratch".to_owned(),
                 _ => panic!("there is no image {name}"),
             };
@@ -93,6 +93,15 @@ impl Engine {
                 self.docker(&["import".as_ref(), root.as_os_str(), image.as_ref()]);
             }
             image
+        })
+    }
+
+    /// PHP, and Debian's Composer, which finds its parts beside itself: the Dockerfile copies the program elsewhere.
+    fn php(&self) -> String {
+        once("base-php", || {
+            let packages = self.packages("php-packages", "php-cli php-zip php-mbstring composer unzip");
+            let dockerfile = format!("FROM {packages}\nRUN ln -s /usr/share/php /usr/local/share/php\n");
+            self.build("base-php", &dockerfile, TempDir::new().unwrap().path(), &[])
         })
     }
 

@@ -104,10 +104,14 @@ impl Town {
     /// Puts the files of a directory of `tests/apps` into the workspace.
     pub fn upload(&self, app: &str, workspace: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/apps").join(app);
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let key = format!("{workspace}/{}", path.file_name().unwrap().to_str().unwrap());
-            self.outsider().put(&key, fs::read(path).unwrap());
+        let mut open = vec![folder.clone()];
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                open.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            } else {
+                let name = path.strip_prefix(&folder).unwrap().to_str().unwrap();
+                self.outsider().put(&format!("{workspace}/{name}"), fs::read(&path).unwrap());
+            }
         }
     }
 
