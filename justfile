@@ -11,6 +11,14 @@ ci:
 test *words:
     cargo test {{words}}
 
+# Images, engine and all, as root: minutes (see `just servers`).
+containers: release
+    STOPOVER_TEST_REQUIRE=containers,compose,moto cargo test --test containers --test examples
+
+# The binary for arm64, under qemu-user.
+arm: release-arm
+    STOPOVER_TEST_REQUIRE=arm cargo test --test arm
+
 # Format and lints, as CI holds them.
 lint:
     cargo fmt --check

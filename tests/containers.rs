@@ -54,8 +54,8 @@ fn an_app_lives_twice(app: &str, port: u16, installs: &str, install_made: &str, 
         "the second container did not find the first one's visit"
     );
     // From inside, in the middle of its life.
-    let (code, said) = second.exec(&["/usr/local/bin/stopover", "commit"]);
-    assert_eq!(code, 0, "{said}");
+    let (stored, said) = second.exec(&["/usr/local/bin/stopover", "commit"]);
+    assert_eq!(stored, 0, "{said}");
     assert_eq!(town.object(&visits).unwrap().lines().count(), 2, "a commit from inside is there before the stop");
     second.stop(10).exits(code);
     if code == 0 {

@@ -36,6 +36,9 @@ get_packages() {
   command -v tini-static >/dev/null || missing+=(tini)
   command -v setcap >/dev/null || missing+=(libcap2-bin)
   command -v ip >/dev/null || missing+=(iproute2)
+  command -v iptables >/dev/null || missing+=(iptables)
+  command -v openssl >/dev/null || missing+=(openssl)
+  command -v readelf >/dev/null || missing+=(binutils)
   [ ${#missing[@]} -eq 0 ] && return 0
   if [ "$(id -u)" != 0 ]; then
     say "missing packages, install as root: apt-get install ${missing[*]}"

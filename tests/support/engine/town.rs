@@ -254,12 +254,14 @@ impl Drop for Container {
 
 impl Ended {
     /// Checks the exit code.
+    #[track_caller]
     pub fn exits(&self, code: i32) -> &Self {
         assert_eq!(self.code, code, "it said:\n{}", self.said);
         self
     }
 
     /// Checks that it said so.
+    #[track_caller]
     pub fn says(&self, words: &str) -> &Self {
         assert!(self.said.contains(words), "it did not say {words:?} but:\n{}", self.said);
         self
