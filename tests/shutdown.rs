@@ -301,6 +301,15 @@ fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_holds_up_neither_restore_nor_commit() {
+    let story = story();
+    story.object("there.txt", "in the bucket");
+    let directory = workspace(&story).with_a_log_that_nobody_reads();
+    directory.run_script("cat there.txt; echo kept > file").exits(0).printed("in the bucket");
+    assert_eq!(story.object_text("file"), "kept\n");
+}
+
+#[test]
 fn an_app_that_never_ends_is_killed_and_its_data_stored_in_time() {
     let story = story();
     let script = format!("trap '' TERM; echo kept > file; echo runs; {WAIT}");

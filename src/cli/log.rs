@@ -6,8 +6,11 @@
 use std::{
     fmt::{self, Write as _},
     io::Write as _,
-    sync::atomic::{AtomicBool, Ordering},
-    time::SystemTime,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use tracing::{
@@ -20,6 +23,7 @@ use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 use crate::{
     config::{Config, LogFormat, LogLevel},
     report::{Level, command_line, json_line, log_line},
+    sys::stderr::Stderr,
 };
 
 /// Whether this is part of a container's log: PID 1 and its children write times, a command that somebody called does
@@ -63,9 +67,30 @@ pub(super) fn info(config: &Config, message: &str) {
 
 /// Writes a whole line at once; where nobody listens there is nobody to tell.
 pub(super) fn raw(line: &str) {
+    if IN_CONTAINER.load(Ordering::Relaxed) {
+        CONTAINER.lock().unwrap_or_else(PoisonError::into_inner).take(line);
+        return;
+    }
     super::progress::above_bars(|| {
         let _ = std::io::stderr().lock().write_all(line.as_bytes());
     });
+}
+
+/// The log of a container. Nobody may read it, and that must not hold up a restore or a commit.
+struct Container {
+    stderr: Stderr,
+    taken: bool,
+}
+
+static CONTAINER: Mutex<Container> = Mutex::new(Container { stderr: Stderr::Unopened, taken: true });
+
+/// How long a line waits for a reader that is slow. After one that waited in vain none waits, until one is taken.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Container {
+    fn take(&mut self, line: &str) {
+        self.taken = self.stderr.take(line.as_bytes(), if self.taken { PATIENCE } else { Duration::ZERO });
+    }
 }
 
 struct Lines {

@@ -1,51 +1,33 @@
 //! PID 1's own log: small, and never in the way.
 //!
-//! A full pipe must not stop PID 1. So it writes to a description of its own that does not block (`/proc/self/fd/2`
-//! opened again); where that is refused (a socket, another user's pipe), it asks first whether the descriptor takes
-//! bytes. A line has at most 4 KiB, which a pipe takes whole or not at all; what it does not take is dropped and
-//! counted.
+//! A full pipe must not stop PID 1, so it never waits for room. A line has at most 4 KiB, which a pipe takes whole or not
+//! at all; what it does not take is dropped and counted.
 
 use std::{
     fmt::{Display, Write as _},
-    fs::{File, OpenOptions},
-    io::Write as _,
-    os::{
-        fd::{AsFd, AsRawFd},
-        unix::fs::{FileTypeExt, OpenOptionsExt},
-    },
+    time::Duration,
 };
 
 use super::clock;
 use crate::{
     config::{LogFormat, LogLevel},
-    sys::{poll, tty},
+    sys::stderr::Stderr,
 };
 
 /// `PIPE_BUF`: up to here a write to a pipe is whole or nothing.
 const LINE: usize = 4096;
 
-enum Out {
-    /// Not needed so far: a plain init says nothing, and pays nothing.
-    Unopened,
-    /// A description of our own that does not block, or a regular file.
-    Own(File),
-    /// The shared one, asked before each line.
-    Asked(File),
-    /// There is none.
-    Closed,
-}
-
 /// The log of PID 1.
 pub(super) struct Log {
     level: LogLevel,
     format: LogFormat,
-    out: Out,
+    out: Stderr,
     dropped: u64,
 }
 
 impl Log {
     pub(super) fn new(level: LogLevel, format: LogFormat) -> Self {
-        Self { level, format, out: Out::Unopened, dropped: 0 }
+        Self { level, format, out: Stderr::Unopened, dropped: 0 }
     }
 
     pub(super) fn error(&mut self, message: impl Display) {
@@ -135,18 +117,7 @@ impl Log {
     }
 
     fn write(&mut self, line: &str) {
-        if matches!(self.out, Out::Unopened) {
-            self.out = open();
-        }
-        let written = match &mut self.out {
-            Out::Own(file) => file.write(line.as_bytes()).is_ok_and(|count| count == line.len()),
-            Out::Asked(file) => {
-                let mut watch = [poll::Watch::writable(file.as_raw_fd())];
-                poll::wait(&mut watch, Some(std::time::Duration::ZERO));
-                watch[0].takes_bytes() && file.write(line.as_bytes()).is_ok_and(|count| count == line.len())
-            }
-            Out::Unopened | Out::Closed => false,
-        };
+        let written = self.out.take(line.as_bytes(), Duration::ZERO);
         if !written {
             self.dropped += 1;
         }
@@ -164,23 +135,6 @@ fn cut(text: &mut String, bytes: usize) {
     }
     text.truncate(end);
     text.push('…');
-}
-
-fn open() -> Out {
-    let Ok(shared) = tty::standard_error().try_clone_to_owned().map(File::from) else { return Out::Closed };
-    // A regular file never makes a writer wait, and a description of our own would have an offset of its own.
-    let Ok(kind) = shared.metadata().map(|data| data.file_type()) else { return Out::Closed };
-    if kind.is_file() {
-        return Out::Own(shared);
-    }
-    if kind.is_socket() {
-        return Out::Asked(shared);
-    }
-    let path = format!("/proc/self/fd/{}", shared.as_fd().as_raw_fd());
-    match OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path) {
-        Ok(own) => Out::Own(own),
-        Err(_) => Out::Asked(shared),
-    }
 }
 
 #[cfg(test)]

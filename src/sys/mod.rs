@@ -13,6 +13,7 @@ pub mod process;
 mod raw;
 pub mod signals;
 pub mod spawn;
+pub mod stderr;
 pub mod tool;
 pub mod tty;
 pub mod wait;

@@ -203,6 +203,14 @@ impl Directory {
         Some(self)
     }
 
+    /// The same directory, with stopover's log in a pipe that is full to the last byte, and that nobody reads.
+    pub fn with_a_log_that_nobody_reads(mut self) -> Self {
+        let script = r#"mkfifo "$0" && exec 3<>"$0" && head -c 65536 /dev/zero >&3 && exec "$@" 2>&3"#;
+        let pipe = self.path.with_extension("log").display().to_string();
+        self.starter = ["sh", "-c", script, &pipe].map(str::to_owned).to_vec();
+        self
+    }
+
     // What somebody does in the directory.
 
     pub fn file(&self, path: &str, bytes: impl AsRef<[u8]>) -> &Self {
