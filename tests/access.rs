@@ -3,7 +3,10 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{
+    io::{BufRead, BufReader, Write},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use stopover::store::{Abilities, Deleted, GetIf, Got, PutIf, Store, StoreErrorKind};
@@ -147,6 +150,51 @@ fn inner_without_credentials() {
         assert!(text.contains(place), "{text}");
     }
     assert!(text.starts_with("no AWS credentials: tried environment ("), "{text}");
+}
+
+/// A machine's metadata service that knows one thing; returns its address, and who asked for what.
+fn metadata_service() -> (String, std::sync::mpsc::Receiver<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (asked, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while request.read_line(&mut line).is_ok_and(|length| length > 0) {
+                let Some((begin, rest)) = line.trim_end().split_once(" HTTP/") else { panic!("no request: {line}") };
+                assert_eq!(rest, "1.1");
+                let mut header = String::new();
+                while request.read_line(&mut header).is_ok_and(|length| length > 2) {
+                    header.clear();
+                }
+                let answer = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\ncontent-length: 9\r\n\r\neu-west-3";
+                stream.write_all(answer.as_bytes()).unwrap();
+                let _ = asked.send(begin.to_owned());
+                line.clear();
+            }
+        }
+    });
+    (address, heard)
+}
+
+#[test]
+fn a_region_that_nobody_names_is_asked_of_the_machine() {
+    let (address, heard) = metadata_service();
+    in_another_environment(
+        "inner_a_region_that_nobody_names",
+        &[("AWS_EC2_METADATA_SERVICE_ENDPOINT", &address), ("HOME", "/nonexistent")],
+    );
+    let asked: Vec<String> = heard.try_iter().collect();
+    assert_eq!(asked, ["PUT /latest/api/token", "GET /latest/meta-data/placement/region"]);
+}
+
+#[test]
+#[ignore = "run by a_region_that_nobody_names_is_asked_of_the_machine"]
+fn inner_a_region_that_nobody_names() {
+    let mut access = access("http://127.0.0.1:9");
+    (access.endpoint.url, access.endpoint.region) = (None, None);
+    wait(Store::connect(&access, "bucket", PREFIX)).unwrap();
 }
 
 #[test]

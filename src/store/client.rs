@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use aws_config::{
     BehaviorVersion, Region, SdkConfig,
     ecs::EcsCredentialsProvider,
-    environment::EnvironmentVariableCredentialsProvider,
-    imds::credentials::ImdsCredentialsProvider,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+    imds::{credentials::ImdsCredentialsProvider, region::ImdsRegionProvider},
     meta::{credentials::CredentialsProviderChain, region::RegionProviderChain},
-    profile::ProfileFileCredentialsProvider,
+    profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider},
     provider_config::ProviderConfig,
     retry::RetryConfig,
     stalled_stream_protection::StalledStreamProtectionConfig,
@@ -48,6 +48,25 @@ pub(super) struct Recipe {
     pub(super) unsigned_payload: bool,
 }
 
+/// The machine's own metadata, asked once: where there is none, nobody should wait for it.
+fn imds(context: &ProviderConfig) -> aws_config::imds::Client {
+    aws_config::imds::Client::builder()
+        .configure(context)
+        .max_attempts(1)
+        .connect_timeout(Duration::from_secs(1))
+        .read_timeout(Duration::from_secs(1))
+        .build()
+}
+
+/// The region that environment, profile or the machine's metadata name. The SDK's own chain would ask the last with a
+/// client that this build does not have.
+fn region_of_the_machine(http: &SharedHttpClient) -> RegionProviderChain {
+    let context = ProviderConfig::without_region().with_http_client(http.clone());
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::builder().configure(&context).build())
+        .or_else(ImdsRegionProvider::builder().configure(&context).imds_client(imds(&context)).build())
+}
+
 impl Recipe {
     pub(super) async fn new(access: &Access, wire: Arc<Wire>) -> Result<Self, StoreError> {
         let given = access.endpoint.url.as_deref();
@@ -59,7 +78,7 @@ impl Recipe {
             (Some(region), _) => loader.region(Region::new(region.clone())),
             // Asking IMDS for a region that does not matter costs seconds where there is none.
             (None, Some(url)) if !is_aws(url) => loader.region(Region::new(ANY_REGION)),
-            (None, _) => loader.region(RegionProviderChain::default_provider().or_else(ANY_REGION)),
+            (None, _) => loader.region(region_of_the_machine(&http).or_else(ANY_REGION)),
         };
         let sdk = loader.load().await;
         let endpoint = given.or(sdk.endpoint_url()).map(str::to_owned);
@@ -116,12 +135,7 @@ impl Recipe {
             .with_http_client(self.http.clone())
             .with_region(self.sdk.region().cloned());
         let profile = std::env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_owned());
-        let imds = aws_config::imds::Client::builder()
-            .configure(&context)
-            .max_attempts(1)
-            .connect_timeout(Duration::from_secs(1))
-            .read_timeout(Duration::from_secs(1))
-            .build();
+        let imds = imds(&context);
         SharedCredentialsProvider::new(
             CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
                 .or_else(
