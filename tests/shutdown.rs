@@ -272,12 +272,67 @@ fn a_term_while_the_last_commit_hangs_gives_it_the_budget_and_no_more() {
     held.reached();
     let told = Instant::now();
     run.term();
-    run.ends().exits(82).says("NOT stored");
+    run.ends().exits(82).says("not stored: file (deadline)");
     within_the_budget(told, Duration::from_secs(4));
     front.heal();
     held.release();
     directory.commit().exits(0);
     assert_eq!(story.object_text("file"), "kept\n");
+}
+
+/// An app that changes four files when it is told to stop, of which the server never takes one.
+fn stops_with_a_put_that_hangs(story: &Story, front: &Front, directory: &Directory) -> serde_json::Value {
+    let _held = front.hold(any().op("PutObject").key("stuck.txt"));
+    let script = format!(
+        "trap 'echo 1 > small.txt; chmod 750 small.txt; echo 2 > stuck.txt; rm gone.txt; exit 0' TERM; echo runs; {WAIT}"
+    );
+    let run = directory.start_run(&["sh", "-c", &script]);
+    run.prints("runs");
+    let told = Instant::now();
+    run.term();
+    run.ends().exits(82).says("not stored: stuck.txt (deadline)").says("not deleted: gone.txt (deadline)");
+    within_the_budget(told, Duration::from_secs(5));
+    summary(story)["commit"].clone()
+}
+
+#[test]
+fn what_hangs_at_the_deadline_is_named_and_the_rest_is_committed() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    story.object("gone.txt", "gone");
+    let directory = workspace(&story)
+        .with("STOPOVER_STOP_TIMEOUT", "5s")
+        .with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
+    let receipt = stops_with_a_put_that_hangs(&story, &front, &directory);
+    assert_eq!((&receipt["durable"], &receipt["partial"]), (&true.into(), &true.into()), "{receipt}");
+    assert_eq!(receipt["not_stored"], serde_json::json!([{"path": "stuck.txt", "reason": "deadline"}]));
+    assert_eq!(receipt["not_deleted"], serde_json::json!([{"path": "gone.txt", "reason": "deadline"}]));
+    assert_eq!(story.objects(), ["gone.txt", "small.txt"]);
+    let next = story.directory("next");
+    next.pull().exits(0);
+    assert_eq!((next.paths(), next.mode_of("small.txt")), (vec!["gone.txt".into(), "small.txt".into()], 0o750));
+    front.heal();
+    directory.run_script("true").exits(0);
+    assert_eq!(story.objects(), ["small.txt", "stuck.txt"]);
+}
+
+#[test]
+fn whoever_wants_all_or_the_old_gets_the_old_snapshot_at_the_deadline() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    story.object("gone.txt", "gone");
+    let directory = workspace(&story)
+        .with("STOPOVER_STOP_TIMEOUT", "5s")
+        .with("STOPOVER_ON_DEADLINE", "old")
+        .with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
+    let receipt = stops_with_a_put_that_hangs(&story, &front, &directory);
+    assert_eq!((&receipt["durable"], &receipt["snapshot"]), (&false.into(), &serde_json::Value::Null), "{receipt}");
+    assert!(!story.has_object(".stopover/head.json"));
+    front.heal();
+    directory.run_script("true").exits(0);
+    assert_eq!(story.objects(), ["small.txt", "stuck.txt"]);
 }
 
 #[test]
@@ -386,7 +441,7 @@ fn a_failed_restore_is_committed_by_nobody_until_a_pull_succeeds() {
     // Not by an app that was started all the same, nor by one that asks from inside, nor by what it leaves.
     let binary = support::story::binary();
     let script = format!(
-        "echo started; echo new > new.txt; {} commit; echo code $?; trap 'echo last > last.txt; exit 0' TERM; {WAIT}",
+        "trap 'echo last > last.txt; exit 0' TERM; echo started; echo new > new.txt; {} commit; echo code $?; {WAIT}",
         binary.to_string_lossy()
     );
     let anyway = workspace(&story)

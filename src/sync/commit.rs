@@ -5,7 +5,7 @@
 //! directories), each row with the version of the object it is true for.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Mutex,
     time::Instant,
 };
@@ -14,26 +14,24 @@ use super::{
     Setting, SyncError,
     base::{base_of, is_gone, theirs_of},
     control::Control,
-    live_tree::{LiveTree, Outcome, WHOLE},
-    publish::{Published, publish},
-    remote::{HeadAt, present_tree, random, read_head, read_tree, written},
+    live_tree::{LiveTree, Outcome},
+    local::{Local, needed, not_deleted, stored_rows, undeleted, with_versions},
+    publish::{Published, next_head, publish},
+    remote::{HeadAt, present_tree, read_head, read_tree},
     session::{
-        adopt, connect, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending, totals,
+        connect, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending, totals,
         with_abilities, workspace,
     },
 };
 use crate::{
     config::{Config, Mode, OnDeadline},
-    plan::{
-        Base, ChangeKind, Merged, Order, Owners, Seen, UploadPlan, changes, merge3, ours_for_merge, tombstones,
-        upload_plan,
-    },
-    report::{Conflict, Events, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt},
-    rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
-    snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
+    plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
+    report::{Conflict, Events, LiveTreeState, NotStored, Receipt},
+    rows::{ETag, Hash, Kind, RelPath, Rows},
+    snapshot::{Head, SnapshotId},
     state::{Mine, Pending, Ready, State},
-    store::{Counters, Probed, Put, PutIf, Store},
-    worktree::{Directory, Index, Presence, Scan},
+    store::{Counters, Store},
+    worktree::{Directory, Index, Scan},
 };
 
 /// How often a lost race is run again.
@@ -258,6 +256,7 @@ impl<'a> Committer<'a> {
             sent: &self.sent,
             known: &known,
             stop: &stop,
+            control,
             events,
         };
         let outcome = live_tree.run(&plan).await?;
@@ -411,11 +410,7 @@ impl<'a> Committer<'a> {
                 .iter()
                 .map(|(path, reason)| NotStored { path: path.to_string(), reason: *reason })
                 .collect(),
-            not_deleted: outcome
-                .undeleted
-                .keys()
-                .map(|path| NotDeleted { path: path.to_string(), reason: "denied".to_owned() })
-                .collect(),
+            not_deleted: not_deleted(outcome),
             conflicts: conflicts
                 .map(|(path, copy)| Conflict { path: path.to_string(), copy: copy.to_string() })
                 .collect(),
@@ -455,119 +450,6 @@ impl<'a> Committer<'a> {
     }
 }
 
-/// R with the version of each object it is true for. A file that has none is in no object: it has no row.
-pub(super) fn stored_rows(merged: &Merged, theirs: &Rows, outcome: &Outcome) -> Rows {
-    let mut rows = merged.rows.clone();
-    for (path, row) in &mut rows {
-        if row.kind != Kind::File {
-            row.etag = None;
-            continue;
-        }
-        let known = [outcome.stored.get(path), theirs.get(path)].into_iter().flatten();
-        let version = known.filter(|known| known.same_content(row)).find_map(|known| known.etag.clone());
-        row.etag = version;
-    }
-    // Copies of outside edits that were met on the way.
-    for copy in outcome.copies.values() {
-        rows.extend(outcome.stored.get(copy).map(|row| (copy.clone(), row.clone())));
-    }
-    rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
-    rows
-}
-
-/// Writes the tree, and makes the head that names it.
-pub(super) async fn next_head(
-    store: &Store,
-    head: Option<&HeadAt>,
-    quiet: bool,
-    partial: bool,
-    rows: &Rows,
-    removed: Removed,
-) -> Result<Head, SyncError> {
-    let written = written(store)?;
-    let old = head.map(|at| &at.head);
-    let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
-    let tree = Tree {
-        header: TreeHeader {
-            id,
-            parent: old.and_then(|head| head.snapshot),
-            writer: written.writer.clone(),
-            quiet,
-            partial,
-            base: None,
-            packs: Vec::new(),
-            time: written.time,
-        },
-        rows: rows.clone(),
-        removed,
-    };
-    let bytes =
-        tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &store.url()))?;
-    // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
-    match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
-        Put::Done(_) | Put::Refused | Put::Missing => {}
-        Put::Uncertain(error) => return Err(error.into()),
-    }
-    Ok(match old {
-        None => Head::first_plain(id, random()?, written),
-        Some(head) if head.state == HeadState::Deleted => head.reborn_plain(id, random()?, written),
-        Some(head) => head.next(id, written),
-    })
-}
-
-/// One scan, and what could not be stored of it.
-struct Local {
-    rows: Rows,
-    gone: BTreeSet<RelPath>,
-    not_stored: BTreeMap<RelPath, NotStoredReason>,
-}
-
-impl Local {
-    fn new(scan: &Scan, owners: Owners, origin: Option<&Rows>, theirs: &Rows, dir: &Directory) -> Self {
-        let mut rows = scan.rows.clone();
-        let nothing = Rows::new();
-        adopt(owners, &mut rows, &[origin.unwrap_or(&nothing), theirs]);
-        let missing = origin.into_iter().flat_map(BTreeMap::keys).filter(|path| !rows.contains_key(*path));
-        let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
-        let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
-        let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
-        Self { rows, gone, not_stored: unreadable.chain(changing).collect() }
-    }
-
-    fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
-        let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
-        let partial = partial || !not_stored.is_empty();
-        let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial };
-        let ours = ours_for_merge(&seen, base);
-        let merged = merge3(base, &ours, theirs);
-        (ours, merged)
-    }
-
-    /// Takes in what the live tree says: contents as they were put, and what was not put. Says whether some was not.
-    fn take(&mut self, outcome: &Outcome) -> bool {
-        for (path, stored) in &outcome.stored {
-            if let Some(row) = self.rows.get_mut(path)
-                && !outcome.copies.values().any(|copy| copy == path)
-            {
-                (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
-            }
-        }
-        self.not_stored.extend(outcome.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
-        !self.not_stored.is_empty() || !outcome.deleted
-    }
-}
-
-/// What the requests of `plan` need to know of the server.
-pub(super) fn needed(plan: &UploadPlan) -> Probed {
-    let mut files = plan.puts.iter().chain(&plan.copies);
-    Probed {
-        puts: true,
-        completes: files.any(|put| put.row.size > WHOLE),
-        deletes: !plan.deletes_first.is_empty() || !plan.deletes.is_empty(),
-        lists: false,
-    }
-}
-
 /// What a directory without notes belongs to, as PID 1 remembers it.
 async fn remember(
     store: &Store,
@@ -590,25 +472,4 @@ async fn remember(
     state.set_mine(&mine)?;
     state.set_ready(&Ready { pulled: mine.snapshot.clone() })?;
     Ok((mine, rows))
-}
-
-/// Objects that stay although they are removed: those that could not be deleted now, and where the deletes were not
-/// reached those of before.
-fn undeleted(removed: &Removed, outcome: &Outcome) -> BTreeMap<RelPath, ETag> {
-    let mut undeleted = outcome.undeleted.clone();
-    if !outcome.deleted {
-        undeleted.extend(removed.iter().filter_map(|(path, etag)| Some((path.clone(), etag.clone()?))));
-    }
-    undeleted
-}
-
-/// O: what the scan saw, with the versions that are known.
-fn with_versions(mut ours: Rows, stored: &Rows) -> Rows {
-    for (path, row) in &mut ours {
-        let known = stored.get(path).filter(|known| known.same_content(row));
-        if let Some(Row { etag, .. }) = known {
-            row.etag.clone_from(etag);
-        }
-    }
-    ours
 }

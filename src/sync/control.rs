@@ -65,6 +65,34 @@ impl Control {
         deadline.is_some_and(|deadline| Instant::now() + RESERVE >= deadline)
     }
 
+    /// Waits until no put may begin any more; for ever where there is no deadline.
+    pub(super) async fn until_time_is_up(&self) {
+        let Some(listening) = &self.listening else { return std::future::pending().await };
+        let mut deadline = listening.deadline.clone();
+        loop {
+            let at = *deadline.borrow_and_update();
+            let over = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at.checked_sub(RESERVE).unwrap_or(at).into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                changed = deadline.changed() => {
+                    if changed.is_err() {
+                        // The pipe is closed: what was said last holds.
+                        match at {
+                            Some(at) => tokio::time::sleep_until(at.checked_sub(RESERVE).unwrap_or(at).into()).await,
+                            None => std::future::pending().await,
+                        }
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
     pub(super) async fn wait_until_app_is_gone(&self) {
         if let Some(listening) = &self.listening {
             let mut gone = listening.gone.clone();

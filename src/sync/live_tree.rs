@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
-    io::{self, Read},
+    io::Read,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,14 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::{
-    SyncError,
+    Control, SyncError,
     import::hash_object,
     remote::{HeadAt, blocking, is_still},
+    sources::{Hashing, Remote, is_same, stat_of},
 };
 use crate::{
     plan::{Delete, Put as PlannedPut, Source as From, UploadPlan},
@@ -27,7 +28,7 @@ use crate::{
     rows::{ETag, Hash, Hasher, Kind, PERMISSION_BITS, RelPath, Row, Rows},
     state::{Sent, State},
     store::{
-        Deleted, GetIf, Got, Meta, Opened, Put, PutIf, SAMPLE, Source, Store, StoreError, StoreErrorKind, content_type,
+        Deleted, GetIf, Got, Meta, Opened, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type,
         plain_etag,
     },
     worktree::{Directory, Stat},
@@ -51,6 +52,10 @@ pub(super) struct Outcome {
     pub(super) not_stored: BTreeMap<RelPath, NotStoredReason>,
     /// Objects that these credentials may not delete.
     pub(super) undeleted: BTreeMap<RelPath, ETag>,
+    /// Objects that were deleted.
+    removed: BTreeSet<RelPath>,
+    /// Removed files whose objects were left: the deletes were not reached.
+    pub(super) left: Vec<RelPath>,
     /// Another writer moved head: plan again.
     pub(super) lost: bool,
     /// The caller asked to stop.
@@ -72,6 +77,8 @@ pub(super) struct LiveTree<'a> {
     pub(super) known: &'a [&'a Rows],
     /// Whether to stop before the next request.
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
+    /// Knows when no request may be waited for any more.
+    pub(super) control: &'a Control,
     pub(super) events: &'a dyn Events,
 }
 
@@ -79,21 +86,41 @@ impl LiveTree<'_> {
     /// Carries `plan` out, as far as it may.
     pub(super) async fn run(&self, plan: &UploadPlan) -> Result<Outcome, SyncError> {
         let mut outcome = Outcome::default();
+        self.put_all(plan, &mut outcome).await?;
+        if outcome.lost {
+            return Ok(outcome);
+        }
+        if outcome.stopped {
+            self.name_the_rest(plan, &mut outcome);
+        }
+        // Deletes come last, and only after everything they might follow: a rename's new name is stored first.
+        if !outcome.stopped && outcome.not_stored.is_empty() {
+            outcome.deleted = self.delete_all(&plan.deletes, &mut outcome).await?;
+        }
+        if !outcome.deleted {
+            let left = plan.deletes.iter().map(|delete| &delete.path);
+            outcome.left = left.filter(|path| !outcome.removed.contains(*path)).cloned().collect();
+        }
+        Ok(outcome)
+    }
+
+    /// Copies of theirs, deletes that make room, and puts.
+    async fn put_all(&self, plan: &UploadPlan, outcome: &mut Outcome) -> Result<(), SyncError> {
         let total = plan.puts.iter().chain(&plan.copies).map(|put| put.row.size).sum();
         let mut done = 0;
         // Paths whose present object must not be overwritten yet.
         let mut blocked = BTreeSet::new();
         for copy in &plan.copies {
-            if self.is_stopped(&mut outcome) {
-                return Ok(outcome);
+            if self.is_stopped(outcome) {
+                return Ok(());
             }
-            if !self.copy(copy, &mut outcome).await? {
+            if !self.copy(copy, outcome).await? {
                 blocked.extend(source(copy));
             }
             done += copy.row.size;
         }
-        if !self.delete_all(&plan.deletes_first, &mut outcome).await? {
-            return Ok(outcome);
+        if !self.delete_all(&plan.deletes_first, outcome).await? || self.is_stopped(outcome) {
+            return Ok(());
         }
         let puts = plan.puts.iter().filter(|put| !blocked.contains(&put.path));
         for path in &blocked {
@@ -104,7 +131,19 @@ impl LiveTree<'_> {
             if (self.stop)() { (put, Ok(One::Stopped)) } else { (put, self.put(put).await) }
         }))
         .buffer_unordered(width);
-        while let Some((put, one)) = running.next().await {
+        loop {
+            let (put, one) = tokio::select! {
+                biased;
+                next = running.next() => match next {
+                    Some(next) => next,
+                    None => return Ok(()),
+                },
+                // What is on its way still, perhaps to a server that is gone, must not keep the rest from its head.
+                () = self.control.until_time_is_up() => {
+                    outcome.stopped = true;
+                    return Ok(());
+                }
+            };
             done += put.row.size;
             self.events.progress(Progress::new(Phase::Upload, done, total, Some(put.path.to_string())));
             match one? {
@@ -120,18 +159,28 @@ impl LiveTree<'_> {
                     outcome.not_stored.insert(put.path.clone(), reason);
                 }
                 One::Lost => outcome.lost = true,
-                One::Stopped => {
-                    outcome.stopped = true;
+                One::Stopped => outcome.stopped = true,
+            }
+        }
+    }
+
+    /// No more requests: what an earlier scan of this commit has put counts, if it is still the content; the rest is
+    /// named.
+    fn name_the_rest(&self, plan: &UploadPlan, outcome: &mut Outcome) {
+        for put in &plan.puts {
+            if outcome.stored.contains_key(&put.path) || outcome.not_stored.contains_key(&put.path) {
+                continue;
+            }
+            match self.sent_before(&put.path) {
+                // True for this version only: where the object has another by now, the row says nothing.
+                Some((etag, hash)) if hash == put.row.hash => {
+                    outcome.stored.insert(put.path.clone(), Row { etag: Some(etag), ..put.row.clone() });
+                }
+                _ => {
                     outcome.not_stored.insert(put.path.clone(), NotStoredReason::Deadline);
                 }
             }
         }
-        // Deletes come last, and only after everything they might follow: a rename's new name is stored first.
-        if outcome.lost || outcome.stopped || !outcome.not_stored.is_empty() {
-            return Ok(outcome);
-        }
-        outcome.deleted = self.delete_all(&plan.deletes, &mut outcome).await?;
-        Ok(outcome)
     }
 
     fn is_stopped(&self, outcome: &mut Outcome) -> bool {
@@ -394,7 +443,9 @@ impl LiveTree<'_> {
             let (current, total) = (at as u64 + 1, deletes.len() as u64);
             self.events.progress(Progress::new(Phase::Cleanup, current, total, Some(delete.path.to_string())));
             match self.store.delete(&delete.path.to_text(), Some(&delete.expected)).await? {
-                Deleted::Done | Deleted::Absent => {}
+                Deleted::Done | Deleted::Absent => {
+                    outcome.removed.insert(delete.path.clone());
+                }
                 Deleted::Refused => {
                     tracing::warn!("{} was changed by others while it was deleted here: it stays", delete.path);
                 }
@@ -479,85 +530,4 @@ fn refusal(error: StoreError) -> Result<One, SyncError> {
     };
     tracing::warn!("{error}");
     Ok(One::Not(reason))
-}
-
-fn stat_of(file: &File) -> io::Result<Stat> {
-    Ok(Stat::from(nix::sys::stat::fstat(file)?))
-}
-
-fn is_same(before: &Stat, after: &Stat) -> bool {
-    (before.size, before.mtime_ns, before.ctime_ns, before.ino)
-        == (after.size, after.mtime_ns, after.ctime_ns, after.ino)
-}
-
-/// A file on its way up, which becomes visible only if it is still what was scanned.
-struct Hashing {
-    file: File,
-    at: u64,
-    hasher: Hasher,
-    wanted: Hash,
-    /// Its stat when it was opened.
-    still: Stat,
-}
-
-impl Source for Hashing {
-    fn take(&mut self, length: usize) -> io::Result<Bytes> {
-        use std::os::unix::fs::FileExt;
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, self.at)?;
-        self.at += length as u64;
-        self.hasher.update(&bytes);
-        Ok(bytes.into())
-    }
-
-    fn seal(&mut self) -> io::Result<()> {
-        let is_still = is_same(&self.still, &stat_of(&self.file)?);
-        if self.hasher.finish() == self.wanted && is_still {
-            Ok(())
-        } else {
-            Err(io::Error::other("the file was written to meanwhile"))
-        }
-    }
-}
-
-/// A large object of theirs on its way to its copy: read part by part, so that it needs neither memory nor disk.
-struct Remote {
-    store: Store,
-    runtime: Handle,
-    key: String,
-    etag: ETag,
-    at: u64,
-    hasher: Hasher,
-    wanted: Hash,
-    /// Set where it is another version by now.
-    moved: Arc<AtomicBool>,
-}
-
-impl Source for Remote {
-    fn take(&mut self, length: usize) -> io::Result<Bytes> {
-        let span = self.at..self.at + length as u64;
-        let read = async {
-            let Opened::Found(mut reader) = self.store.open(&self.key, Some(span), Some(&self.etag)).await? else {
-                return Ok(None);
-            };
-            let mut bytes = BytesMut::with_capacity(length);
-            while let Some(chunk) = reader.next_chunk().await? {
-                bytes.extend_from_slice(&chunk);
-            }
-            Ok::<_, StoreError>(Some(bytes.freeze()))
-        };
-        // This is called on a thread that may block, beside those that the request needs.
-        let read = self.runtime.block_on(read).map_err(io::Error::other)?;
-        let Some(bytes) = read else {
-            self.moved.store(true, Ordering::Relaxed);
-            return Err(io::Error::other("it became another version"));
-        };
-        self.at += bytes.len() as u64;
-        self.hasher.update(&bytes);
-        Ok(bytes)
-    }
-
-    fn seal(&mut self) -> io::Result<()> {
-        if self.hasher.finish() == self.wanted { Ok(()) } else { Err(io::Error::other("its content is another")) }
-    }
 }

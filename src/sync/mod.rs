@@ -11,11 +11,13 @@ mod error;
 mod import;
 mod inventory;
 mod live_tree;
+mod local;
 mod publish;
 mod pull;
 mod remote;
 mod restore;
 mod session;
+mod sources;
 mod upload;
 
 pub use commit::commit;

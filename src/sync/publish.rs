@@ -9,10 +9,11 @@ use bytes::Bytes;
 
 use super::{
     SyncError,
-    remote::{HeadAt, read_head},
+    remote::{HeadAt, random, read_head, written},
 };
 use crate::{
-    snapshot::{HEAD_KEY, Head, HeadState},
+    rows::{Removed, Rows},
+    snapshot::{HEAD_KEY, Head, HeadState, SnapshotId, Tree, TreeHeader},
     store::{Put, PutIf, Store},
 };
 
@@ -65,6 +66,46 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
             store.url()
         ))),
     }
+}
+
+/// Writes the tree, and makes the head that names it.
+pub(super) async fn next_head(
+    store: &Store,
+    head: Option<&HeadAt>,
+    quiet: bool,
+    partial: bool,
+    rows: &Rows,
+    removed: Removed,
+) -> Result<Head, SyncError> {
+    let written = written(store)?;
+    let old = head.map(|at| &at.head);
+    let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
+    let tree = Tree {
+        header: TreeHeader {
+            id,
+            parent: old.and_then(|head| head.snapshot),
+            writer: written.writer.clone(),
+            quiet,
+            partial,
+            base: None,
+            packs: Vec::new(),
+            time: written.time,
+        },
+        rows: rows.clone(),
+        removed,
+    };
+    let bytes =
+        tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &store.url()))?;
+    // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
+    match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
+        Put::Done(_) | Put::Refused | Put::Missing => {}
+        Put::Uncertain(error) => return Err(error.into()),
+    }
+    Ok(match old {
+        None => Head::first_plain(id, random()?, written),
+        Some(head) if head.state == HeadState::Deleted => head.reborn_plain(id, random()?, written),
+        Some(head) => head.next(id, written),
+    })
 }
 
 /// Whether `now` is the head that was written, or one that came after it.

@@ -4,17 +4,16 @@
 use std::{collections::HashMap, sync::Mutex, time::Instant};
 
 use super::{
-    Setting, SyncError, commit,
-    commit::{needed, next_head, stored_rows},
-    import,
+    Control, Setting, SyncError, commit, import,
     live_tree::LiveTree,
-    publish::{Published, publish},
+    local::{needed, not_deleted, stored_rows},
+    publish::{Published, next_head, publish},
     session::{connect, open_directory, refuse_supervised, rules, scan_directory, with_abilities, workspace},
 };
 use crate::{
     config::Config,
     plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
-    report::{Events, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt},
+    report::{Events, LiveTreeState, NotStored, NotStoredReason, Receipt},
     rows::{Kind, RelPath, Rows},
     state::State,
     worktree::{Directory, Index, Presence, Scan},
@@ -88,6 +87,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
                 sent: &sent,
                 known: &[&theirs],
                 stop: &|| false,
+                control: &Control::default(),
                 events,
             };
             let outcome = live_tree.run(&plan).await?;
@@ -97,9 +97,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             for (path, reason) in &outcome.not_stored {
                 receipt.not_stored.push(NotStored { path: path.to_string(), reason: *reason });
             }
-            for path in outcome.undeleted.keys() {
-                receipt.not_deleted.push(NotDeleted { path: path.to_string(), reason: "denied".to_owned() });
-            }
+            receipt.not_deleted = not_deleted(&outcome);
             receipt.partial = !receipt.not_stored.is_empty();
             for (path, stored) in &outcome.stored {
                 result.rows.insert(path.clone(), stored.clone());

@@ -1,0 +1,119 @@
+//! One scan of a commit: what becomes of it in the merge, what of it could not be stored, and the rows that a tree may
+//! have of it. Decides nothing about requests, and sends none.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    live_tree::{Outcome, WHOLE},
+    session::adopt,
+};
+use crate::{
+    plan::{Base, Merged, Owners, Seen, UploadPlan, merge3, ours_for_merge},
+    report::{NotDeleted, NotStoredReason},
+    rows::{ETag, Kind, RelPath, Removed, Row, Rows},
+    store::Probed,
+    worktree::{Directory, Presence, Scan},
+};
+
+/// One scan, and what could not be stored of it.
+pub(super) struct Local {
+    rows: Rows,
+    gone: BTreeSet<RelPath>,
+    pub(super) not_stored: BTreeMap<RelPath, NotStoredReason>,
+}
+
+impl Local {
+    pub(super) fn new(scan: &Scan, owners: Owners, origin: Option<&Rows>, theirs: &Rows, dir: &Directory) -> Self {
+        let mut rows = scan.rows.clone();
+        let nothing = Rows::new();
+        adopt(owners, &mut rows, &[origin.unwrap_or(&nothing), theirs]);
+        let missing = origin.into_iter().flat_map(BTreeMap::keys).filter(|path| !rows.contains_key(*path));
+        let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
+        let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
+        let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
+        Self { rows, gone, not_stored: unreadable.chain(changing).collect() }
+    }
+
+    pub(super) fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
+        let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
+        let partial = partial || !not_stored.is_empty();
+        let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial };
+        let ours = ours_for_merge(&seen, base);
+        let merged = merge3(base, &ours, theirs);
+        (ours, merged)
+    }
+
+    /// Takes in what the live tree says: contents as they were put, and what was not put. Says whether some was not.
+    pub(super) fn take(&mut self, outcome: &Outcome) -> bool {
+        for (path, stored) in &outcome.stored {
+            if let Some(row) = self.rows.get_mut(path)
+                && !outcome.copies.values().any(|copy| copy == path)
+            {
+                (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
+            }
+        }
+        self.not_stored.extend(outcome.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
+        !self.not_stored.is_empty() || !outcome.deleted
+    }
+}
+
+/// Removed files that are still there, each with the reason.
+pub(super) fn not_deleted(outcome: &Outcome) -> Vec<NotDeleted> {
+    // A tree that lacks contents deletes nothing: they might be what was removed, under another name.
+    let left = if outcome.stopped { "deadline" } else { "partial" };
+    let denied = outcome.undeleted.keys().map(|path| (path, "denied"));
+    let all = denied.chain(outcome.left.iter().map(|path| (path, left)));
+    all.map(|(path, reason)| NotDeleted { path: path.to_string(), reason: reason.to_owned() }).collect()
+}
+
+/// What the requests of `plan` need to know of the server.
+pub(super) fn needed(plan: &UploadPlan) -> Probed {
+    let mut files = plan.puts.iter().chain(&plan.copies);
+    Probed {
+        puts: true,
+        completes: files.any(|put| put.row.size > WHOLE),
+        deletes: !plan.deletes_first.is_empty() || !plan.deletes.is_empty(),
+        lists: false,
+    }
+}
+
+/// R with the version of each object it is true for. A file that has none is in no object: it has no row.
+pub(super) fn stored_rows(merged: &Merged, theirs: &Rows, outcome: &Outcome) -> Rows {
+    let mut rows = merged.rows.clone();
+    for (path, row) in &mut rows {
+        if row.kind != Kind::File {
+            row.etag = None;
+            continue;
+        }
+        let known = [outcome.stored.get(path), theirs.get(path)].into_iter().flatten();
+        let version = known.filter(|known| known.same_content(row)).find_map(|known| known.etag.clone());
+        row.etag = version;
+    }
+    // Copies of outside edits that were met on the way.
+    for copy in outcome.copies.values() {
+        rows.extend(outcome.stored.get(copy).map(|row| (copy.clone(), row.clone())));
+    }
+    rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
+    rows
+}
+
+/// Objects that stay although they are removed: those that could not be deleted now, and where the deletes were not
+/// reached those of before.
+pub(super) fn undeleted(removed: &Removed, outcome: &Outcome) -> BTreeMap<RelPath, ETag> {
+    let mut undeleted = outcome.undeleted.clone();
+    if !outcome.deleted {
+        undeleted.extend(removed.iter().filter_map(|(path, etag)| Some((path.clone(), etag.clone()?))));
+    }
+    undeleted
+}
+
+/// O: what the scan saw, with the versions that are known.
+pub(super) fn with_versions(mut ours: Rows, stored: &Rows) -> Rows {
+    for (path, row) in &mut ours {
+        let known = stored.get(path).filter(|known| known.same_content(row));
+        if let Some(Row { etag, .. }) = known {
+            row.etag.clone_from(etag);
+        }
+    }
+    ours
+}
