@@ -19,7 +19,8 @@ const LARGEST: usize = 8192;
 /// The allocator of the binary.
 pub struct Heap {
     block: Block,
-    /// How many bytes of the block are given out.
+    /// How many bytes of the block are given out. What a thread wrote into a part that it gives back must come before
+    /// what the next owner writes: so giving back releases, and giving out acquires.
     used: AtomicUsize,
 }
 
@@ -49,7 +50,7 @@ impl Heap {
         };
         let before = self
             .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| place(used).map(|(_, end)| end))
+            .fetch_update(Ordering::Acquire, Ordering::Relaxed, |used| place(used).map(|(_, end)| end))
             .ok()?;
         let (start, _) = place(before)?;
         Some(self.start().wrapping_add(start))
@@ -67,7 +68,7 @@ impl Heap {
 
     /// Makes the part that ends at `from` end at `to`, if it is the last that was given out.
     fn moves_end(&self, from: usize, to: usize) -> bool {
-        to <= SIZE && self.used.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        to <= SIZE && self.used.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 
