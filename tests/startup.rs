@@ -244,6 +244,15 @@ fn a_user_needs_capabilities_that_are_named() {
     let (code, said) = finish(command);
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("CAP_SETUID and CAP_SETGID"), "{said}");
+    // An app of another user that no signal reaches.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(&binary).env("STOPOVER_WORKSPACE", "none");
+    command.args(["run", "--user", "65534", "--", "true"]);
+    if stage::have("setpriv") {
+        let (code, said) = finish(command);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("--user needs CAP_KILL"), "{said}");
+    }
 }
 
 fn resident(pid: i32) -> u64 {

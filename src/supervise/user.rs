@@ -40,7 +40,12 @@ impl User {
             return Err(UserError::Capability(missing.join(" and ")));
         }
         let read = |path| fs::read(path).unwrap_or_default();
-        Self::parse(text, &read("/etc/passwd"), &read("/etc/group"))
+        let user = Self::parse(text, &read("/etc/passwd"), &read("/etc/group"))?;
+        // Without it not even a TERM would reach the app.
+        if capabilities & (1 << process::CAP_KILL) == 0 && user.identity.uid != process::effective_user() {
+            return Err(UserError::Capability("CAP_KILL".to_owned()));
+        }
+        Ok(user)
     }
 
     fn parse(text: &str, passwd: &[u8], groups: &[u8]) -> Result<Self, UserError> {

@@ -4,6 +4,8 @@ use std::io;
 
 /// Number of CAP_CHOWN.
 pub const CAP_CHOWN: u32 = 0;
+/// Number of CAP_KILL.
+pub const CAP_KILL: u32 = 5;
 /// Number of CAP_SETGID.
 pub const CAP_SETGID: u32 = 6;
 /// Number of CAP_SETUID.
