@@ -70,6 +70,8 @@ fn main() -> ExitCode {
         those_who_ask_during_a_commit_share_the_next_one,
         a_request_that_a_stop_overtakes_is_answered_by_the_last_commit,
         the_socket_comes_back_after_its_directory_was_removed,
+        clients_that_take_all_descriptors_cost_neither_rest_nor_the_last_commit,
+        descriptors_that_the_caller_left_open_are_no_trouble,
         read_only_commits_nothing,
         a_long_receipt_is_dropped_and_half_a_receipt_does_no_harm,
         the_termination_log_holds_whole_json_in_4096_bytes,
@@ -224,6 +226,18 @@ impl Life {
 
     fn set(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// The same, started by another program.
+    fn by(mut self, program: &str, words: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(words).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.expect("set"));
+        }
+        command.stderr(fs::File::create(self.path("log")).expect("log"));
+        self.command = command;
         self
     }
 
@@ -457,20 +471,12 @@ fn an_early_commit_that_fails_is_followed_by_another() {
 }
 
 /// The life under strace, with the given filters. What was started is stopover, strace stands beside it.
-fn traced(mut life: Life, filters: &[&str]) -> Option<Life> {
+fn traced(life: Life, filters: &[&str]) -> Option<Life> {
     if !stage::have("strace") {
         skip("strace", "apt-get install strace");
         return None;
     }
-    let mut command = Command::new("strace");
-    command.args(["-D", "-qq", "-o", "/dev/null"]).args(filters);
-    command.arg(life.command.get_program()).args(life.command.get_args());
-    for (name, value) in life.command.get_envs() {
-        command.env(name, value.expect("set"));
-    }
-    command.stderr(fs::File::create(life.path("log")).expect("log"));
-    life.command = command;
-    Some(life)
+    Some(life.by("strace", &[&["-D", "-qq", "-o", "/dev/null"], filters].concat()))
 }
 
 /// The life on a machine that has no room for these of its processes: 1 is the pull, 2 the app, 3 the last commit.
@@ -713,6 +719,38 @@ fn the_socket_comes_back_after_its_directory_was_removed() {
     wait_until("the socket is back", || supervise::request(&state, Wait::All).is_ok_and(|answer| answer.is_some()));
     life.term();
     assert_eq!(life.end(), 0);
+}
+
+/// So many clock ticks of processor time the process has used.
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
+    let (_, rest) = stat.rsplit_once(") ").expect("a name");
+    rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("number")).sum()
+}
+
+fn clients_that_take_all_descriptors_cost_neither_rest_nor_the_last_commit() {
+    use std::os::unix::net::UnixStream;
+    let mut life = Life::of(GENTLE).by("sh", &["-c", "ulimit -n 24; exec \"$@\"", "sh"]).begin();
+    life.until("app runs");
+    let socket = life.state().join("commit.sock");
+    let clients: Vec<_> = (0..40).map(|_| UnixStream::connect(&socket).expect("connects")).collect();
+    let before = ticks(life.running.pid());
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks(life.running.pid()) - before;
+    assert!(used < 20, "{used} ticks of processor time in two seconds of silence");
+    life.term();
+    assert_eq!(life.end(), 0, "{}", life.log());
+    assert!(life.has("last ends"));
+    drop(clients);
+}
+
+fn descriptors_that_the_caller_left_open_are_no_trouble() {
+    let life = Life::of("exit 0").set("S3_ACCESS_KEY", "a").set("S3_SECRET_KEY", "b");
+    let script = "for fd in $(seq 3 100); do eval \"exec $fd</dev/null\"; done; exec \"$@\"";
+    let life = life.by("bash", &["-c", script, "bash"]);
+    let (code, life) = life.end();
+    assert_eq!(code, 0, "{}", life.log());
+    assert!(life.has("last ends"));
 }
 
 fn read_only_commits_nothing() {

@@ -168,7 +168,8 @@ impl Life<'_> {
                 }
                 self.commits.last_began = false;
                 self.commits.no_room = Some((since, now + AGAIN));
-                self.postpone();
+                // Who waits for an answer holds a descriptor, and what the app left matters more.
+                self.door = None;
             }
         }
     }

@@ -30,6 +30,8 @@ const NAME: &str = "commit.sock";
 const CLIENTS: usize = 32;
 /// How long a client may take to ask, or to read its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long nobody is let in after there was no descriptor for a client: the queue would wake us all the time.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a request waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +116,8 @@ pub(super) struct Door {
     listener: UnixListener,
     identity: (u64, u64),
     clients: Vec<Client>,
+    /// Until when nobody is let in.
+    closed_until: Option<Duration>,
 }
 
 impl Door {
@@ -128,7 +132,7 @@ impl Door {
         listener.set_nonblocking(true)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
         let data = fs::symlink_metadata(&path)?;
-        Ok(Self { listener, identity: (data.dev(), data.ino()), clients: Vec::new() })
+        Ok(Self { listener, identity: (data.dev(), data.ino()), clients: Vec::new(), closed_until: None })
     }
 
     /// Whether the name still leads to this socket.
@@ -144,7 +148,7 @@ impl Door {
 
     /// What to wait for.
     pub(super) fn watch(&self, watches: &mut Vec<Watch>) {
-        if self.clients.len() < CLIENTS {
+        if self.clients.len() < CLIENTS && self.closed_until.is_none() {
             watches.push(Watch::readable(self.listener.as_raw_fd()));
         }
         for client in &self.clients {
@@ -160,13 +164,23 @@ impl Door {
     /// When the next client loses its turn.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let own = |client: &&Client| matches!(client.turn, Turn::Silent | Turn::Answered(..));
-        self.clients.iter().filter(own).map(|client| client.until).min()
+        self.clients.iter().filter(own).map(|client| client.until).chain(self.closed_until).min()
     }
 
     /// Accepts, reads requests and writes answers, as far as that goes without waiting.
     pub(super) fn work(&mut self, now: Duration, log: &mut Log) {
-        while self.clients.len() < CLIENTS {
-            let Ok((stream, _)) = self.listener.accept() else { break };
+        self.closed_until = self.closed_until.filter(|until| now < *until);
+        while self.clients.len() < CLIENTS && self.closed_until.is_none() {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // It went away while it queued.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                Err(_) => {
+                    self.closed_until = Some(now + PAUSE);
+                    break;
+                }
+            };
             if stream.set_nonblocking(true).is_ok() {
                 self.clients.push(Client { stream, turn: Turn::Silent, until: now + PATIENCE });
             }

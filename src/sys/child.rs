@@ -11,8 +11,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// Descriptors below 64 that [`inherited`] has given away.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
+/// How many descriptors [`inherited`] knows. PID 1 may have been started with many of its own caller's open.
+const MOST: RawFd = 1024;
+/// Those that it has given away, a bit for each.
+static TAKEN: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 
 /// The most that is read from the credentials pipe: an STS session token has a few KiB.
 const CREDENTIALS_LIMIT: u64 = 64 * 1024;
@@ -20,17 +22,18 @@ const CREDENTIALS_LIMIT: u64 = 64 * 1024;
 /// Takes a descriptor that the parent process named. Each can be taken once; it is closed by the next exec.
 ///
 /// # Errors
-/// It is not open, was taken before, or is one that a parent never hands over (below 3, above 63).
+/// It is not open, was taken before, or is one that a parent never hands over (below 3, above 1023).
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    if !(3..64).contains(&fd) {
+    if !(3..MOST).contains(&fd) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{fd} is no handed-over descriptor")));
     }
     // SAFETY: takes numbers only; a closed descriptor is an error.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    let bit = 1_u64 << fd;
-    if TAKEN.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
+    #[allow(clippy::cast_sign_loss, reason = "it is in range")]
+    let (word, bit) = (&TAKEN[fd as usize / 64], 1_u64 << (fd % 64));
+    if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("descriptor {fd} was taken before")));
     }
     // SAFETY: it is open, was handed to this process for this purpose, and is given away once.
@@ -80,6 +83,6 @@ mod tests {
     fn a_standard_descriptor_is_never_taken_for_a_handed_over_one() {
         assert!(inherited(0).is_err());
         assert!(inherited(-1).is_err());
-        assert!(inherited(64).is_err());
+        assert!(inherited(MOST).is_err());
     }
 }
