@@ -48,7 +48,7 @@ pub struct NotStored {
 pub struct NotDeleted {
     /// Its path.
     pub path: String,
-    /// Why, `denied` so far.
+    /// Why: `denied`; `deadline`, not reached in time; `partial`, a tree that lacks contents deletes nothing.
     pub reason: String,
 }
 
