@@ -79,6 +79,25 @@ fn a_php_app_comes_back_on_an_empty_disk() {
 }
 
 #[test]
+fn the_dockerfile_of_the_readme_can_be_copied() {
+    let Some(engine) = Engine::here() else { return };
+    let town = Town::new(engine);
+    town.upload("node", "u/copied");
+    let readme = include_str!("../README.md");
+    let dockerfile = readme.split("```dockerfile\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    // The base that it names has a user `node`.
+    let base = format!("FROM {}\nRUN useradd --create-home node", engine.node());
+    assert!(dockerfile.starts_with("FROM node:22-slim\n"), "{dockerfile}");
+    let image = engine.image_of("copied", &dockerfile.replace("FROM node:22-slim", &base));
+    let words = ["-p", "127.0.0.1::3000", "-e", "STOPOVER_STOP_TIMEOUT=30s", "--stop-timeout", "30"];
+    let container = town.start(&image, "u/copied", &words, &[]);
+    assert!(container.get(3000, "/visit").contains("visits: 1"));
+    // npm tells its script of the TERM, waits for it, and then dies of the TERM itself.
+    container.stop(30).exits(143).says("23.0 s for the app, 28.5 s in all").says("everything is stored");
+    assert_eq!(town.object("u/copied/visits.txt").unwrap().lines().count(), 1);
+}
+
+#[test]
 fn a_stop_while_dependencies_are_installed_cancels_and_stores_nothing() {
     let Some(engine) = Engine::here() else { return };
     let town = Town::new(engine);

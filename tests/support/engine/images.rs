@@ -40,9 +40,13 @@ impl Engine {
         })
     }
 
-    /// An image that a Dockerfile in a test's own words makes of others.
+    /// An image that a test's own Dockerfile makes, with the static binary beside it.
     pub fn image_of(&self, name: &str, dockerfile: &str) -> String {
-        once(name, || self.build(name, dockerfile, TempDir::new().unwrap().path(), &[]))
+        once(name, || {
+            let context = TempDir::new().unwrap();
+            fs::copy(binary(), context.path().join("stopover")).unwrap();
+            self.build(name, dockerfile, context.path(), &[])
+        })
     }
 
     /// MinIO and nothing else.
@@ -106,7 +110,7 @@ impl Engine {
     }
 
     /// Node.js and npm of the host, if they run in Debian's root; else Debian's.
-    fn node(&self) -> String {
+    pub fn node(&self) -> String {
         once("base-node", || {
             let Some((node, npm)) = host_node() else { return self.packages("node", "nodejs npm") };
             let context = TempDir::new().unwrap();
