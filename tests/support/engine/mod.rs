@@ -44,6 +44,7 @@ kill -TERM $daemon 2>/dev/null
 wait $daemon
 [ -z "$forward" ] || iptables -P FORWARD "$forward"
 [ -n "$had_bridge" ] || ip link del docker0
+rm -rf --one-file-system "$2"
 "#;
 
 /// An engine that answers.
