@@ -19,6 +19,9 @@ use super::{
     tty,
 };
 
+/// What a pipe that takes bytes takes without waiting.
+const PIPE_BUF: usize = 4096;
+
 /// Where lines go. Opened when the first one is written: a plain init says nothing, and pays nothing.
 #[derive(Debug)]
 pub enum Stderr {
@@ -61,7 +64,9 @@ impl Stderr {
                     continue;
                 }
             }
-            match file.write(rest) {
+            // More at once could wait in the middle of it, where the description is shared.
+            let now = if ask { &rest[..rest.len().min(PIPE_BUF)] } else { rest };
+            match file.write(now) {
                 Ok(0) => return false,
                 Ok(count) => rest = &rest[count..],
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
