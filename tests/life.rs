@@ -70,6 +70,7 @@ fn main() -> ExitCode {
         those_who_ask_during_a_commit_share_the_next_one,
         a_request_that_a_stop_overtakes_is_answered_by_the_last_commit,
         the_socket_comes_back_after_its_directory_was_removed,
+        a_last_commit_that_was_killed_is_tried_again_once,
         clients_that_take_all_descriptors_cost_neither_rest_nor_the_last_commit,
         descriptors_that_the_caller_left_open_are_no_trouble,
         read_only_commits_nothing,
@@ -143,6 +144,11 @@ fn stand_in(name: &str, words: &str) -> ! {
                 std::process::exit(1);
             }
             "once" => {}
+            "die" if rest.is_empty() || !Path::new(rest).exists() => {
+                fs::write(Path::new(rest), "").ok();
+                sys::signals::send(sys::process::id(), libc::SIGKILL).expect("dies");
+            }
+            "die" => {}
             "listen" => listen(role, control.as_mut().expect("control")),
             "keys" => {
                 let names: Vec<_> = keys.iter().map(|(name, value)| format!("{name:?}={value:?}")).collect();
@@ -726,6 +732,22 @@ fn ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
     let (_, rest) = stat.rsplit_once(") ").expect("a name");
     rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("number")).sum()
+}
+
+fn a_last_commit_that_was_killed_is_tried_again_once() {
+    for app in ["exit 0", GENTLE] {
+        let life = Life::of(app);
+        let steps = format!("listen;die:{};event:d;receipt:{{\"durable\":true}};exit:0", life.path("mark").display());
+        let mut life = life.set("STAGE_LAST", &steps).begin();
+        if app == GENTLE {
+            life.until("app runs").term();
+        }
+        assert_eq!(life.end(), 0, "{}", life.log());
+        assert_eq!(life.summary()["commit"]["durable"], true);
+    }
+    let (code, life) = Life::of("exit 0").set("STAGE_LAST", "die").end();
+    assert_eq!(code, 82, "{}", life.log());
+    assert_eq!(life.notes().iter().filter(|line| line.starts_with("last begins")).count(), 2);
 }
 
 fn clients_that_take_all_descriptors_cost_neither_rest_nor_the_last_commit() {

@@ -40,6 +40,8 @@ pub(super) struct Commits {
     pub(super) last_began: bool,
     /// Whether one was started beside the app's shutdown.
     early_began: bool,
+    /// Whether the last one was killed by somebody else, and is tried again.
+    tried_again: bool,
     /// Since when the last one could not be started, and when that is tried again.
     no_room: Option<(Duration, Duration)>,
 }
@@ -305,6 +307,19 @@ impl Life<'_> {
             Ending::Exited(82) => self.log.error("the workspace was deleted: nothing is stored any more"),
             _ if failed_to_execute => self.log.error("stopover cannot execute itself: nothing is stored"),
             _ => self.log.error(format_args!("the {} failed ({})", child.role.name(), told(ending))),
+        }
+        if last
+            && matches!(ending, Ending::Signalled(_))
+            && self.stage == Stage::Committing
+            && !self.commits.tried_again
+        {
+            // Killed for want of memory, most likely, and the app has given back its share. Whoever kills it here (the
+            // deadline, the second `^C`) does not wait for its end.
+            self.log.warn("the last commit is tried again");
+            self.commits.tried_again = true;
+            self.commits.last_began = false;
+            self.postpone();
+            return;
         }
         self.answer(ending.code(), receipt.as_deref(), now);
         if last && self.stage != Stage::Committing {
