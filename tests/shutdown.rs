@@ -365,6 +365,15 @@ fn a_log_that_nobody_reads_holds_up_neither_restore_nor_commit() {
 }
 
 #[test]
+fn a_pipe_in_place_of_the_phase_does_not_hold_up_a_health_check() {
+    let story = story();
+    let directory = workspace(&story);
+    directory.folder(".stopover");
+    nix::unistd::mkfifo(&directory.path.join(".stopover/phase"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    directory.stopover(&["health"]).exits(1).says("is damaged");
+}
+
+#[test]
 fn an_app_that_never_ends_is_killed_and_its_data_stored_in_time() {
     let story = story();
     let script = format!("trap '' TERM; echo kept > file; echo runs; {WAIT}");
