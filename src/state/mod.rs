@@ -20,6 +20,7 @@
 
 mod lock;
 mod notes;
+mod restart;
 
 use std::{
     fs::File,
@@ -41,6 +42,7 @@ use nix::{
 
 pub use lock::Lock;
 pub use notes::{Mine, Pending, Pulling, Ready, Sent};
+pub use restart::Restart;
 
 /// The largest note that is read back, bytes. Origin and index of a million files stay below it.
 const MAX_NOTE_BYTES: u64 = 1 << 30;

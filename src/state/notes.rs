@@ -46,10 +46,16 @@ pub struct Pending {
 }
 
 /// A restore has succeeded.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Ready {
     /// The snapshot that the directory took in, if it was one.
     pub pulled: Option<String>,
+    /// During which boot of the machine it was; `None` where that could not be told.
+    #[serde(default)]
+    pub boot: Option<String>,
+    /// Whether what was written is surely on the disk.
+    #[serde(default)]
+    pub flushed: bool,
 }
 
 /// A restore has begun.
@@ -184,8 +190,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = State::create(&dir.path().join(".stopover")).unwrap();
         state.set_pulling(&Pulling { snapshot: None, empty: true }).unwrap();
-        state.set_ready(&Ready { pulled: None }).unwrap();
+        state.set_ready(&Ready::default()).unwrap();
         assert_eq!(state.pulling().unwrap(), None);
-        assert_eq!(state.ready().unwrap(), Some(Ready { pulled: None }));
+        assert_eq!(state.ready().unwrap(), Some(Ready::default()));
     }
 }

@@ -19,8 +19,8 @@ use super::{
     publish::{Published, next_head, publish},
     remote::{HeadAt, present_tree, read_head, read_tree},
     session::{
-        connect, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending, totals,
-        with_abilities, workspace,
+        boot_id, connect, flush, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending,
+        totals, with_abilities, workspace,
     },
 };
 use crate::{
@@ -56,7 +56,9 @@ pub async fn commit(
     let mut committer = Committer::open(config, setting).await?;
     let control = control.unwrap_or_default();
     if !control.is_last() {
-        return committer.commit(!setting.handover.app_alive, &control, events).await;
+        let receipt = committer.commit(!setting.handover.app_alive, &control, events).await?;
+        committer.flush().await;
+        return Ok(receipt);
     }
     // The early one must not be waited for when the app is gone: what it uploaded counts all the same.
     let mut early = None;
@@ -169,6 +171,21 @@ impl<'a> Committer<'a> {
             committed: BTreeMap::new(),
             url,
         })
+    }
+
+    /// Once, when nobody waits any more: what was restored reaches the disk, so that it is still a restore after a
+    /// crash of the machine.
+    async fn flush(&self) {
+        let flushed = async {
+            if self.state.ready()?.is_some_and(|ready| !ready.flushed) {
+                flush(&self.dir).await?;
+                self.state.set_flushed()?;
+            }
+            Ok::<_, SyncError>(())
+        };
+        if let Err(error) = flushed.await {
+            tracing::debug!("{error}");
+        }
     }
 
     /// One commit, tried again as long as other writers are faster.
@@ -470,6 +487,7 @@ async fn remember(
         rows = Some(tree.rows);
     }
     state.set_mine(&mine)?;
-    state.set_ready(&Ready { pulled: mine.snapshot.clone() })?;
+    // What PID 1 restored it restored in this boot.
+    state.set_ready(&Ready { pulled: mine.snapshot.clone(), boot: boot_id(), flushed: false })?;
     Ok((mine, rows))
 }

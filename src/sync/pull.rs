@@ -12,8 +12,8 @@ use super::{
     remote::HeadAt,
     restore::{Done, Restorer, unwritten},
     session::{
-        adopt, connect, lock, open_directory, origin, owners, rules, scan_directory, set_origin, settle_pending,
-        staging, totals, workspace,
+        adopt, boot_id, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin,
+        settle_pending, staging, totals, workspace,
     },
 };
 use crate::{
@@ -308,7 +308,12 @@ impl Puller<'_> {
         for path in plan.kept.iter().filter(|path| wanted.contains_key(*path)) {
             tracing::warn!("{path} was edited here and is left as it is");
         }
-        self.note(state, &taken_in, &done)?;
+        // A person waits for the disk; a container's first checkpoint does.
+        let flushed = self.setting.handover.status.is_none();
+        if flushed {
+            flush(self.dir).await?;
+        }
+        self.note(state, &taken_in, &done, flushed)?;
         events.ready();
         Ok(self.report(&done, &taken_in, None))
     }
@@ -390,7 +395,7 @@ impl Puller<'_> {
         taken
     }
 
-    fn note(&self, state: &State, taken_in: &Rows, done: &Done) -> Result<(), SyncError> {
+    fn note(&self, state: &State, taken_in: &Rows, done: &Done, flushed: bool) -> Result<(), SyncError> {
         let mut index = self.scan.index.clone();
         for (path, row) in &done.index {
             index.insert(path, *row);
@@ -416,7 +421,7 @@ impl Puller<'_> {
         })?;
         state.forget("origin.pending")?;
         state.forget("sent")?;
-        Ok(state.set_ready(&Ready { pulled: snapshot })?)
+        Ok(state.set_ready(&Ready { pulled: snapshot, boot: boot_id(), flushed })?)
     }
 
     fn report(&self, done: &Done, rows: &Rows, planned: Option<&RestorePlan>) -> Pulled {

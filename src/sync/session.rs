@@ -13,7 +13,7 @@ use crate::{
     plan::{Owners, adopt_owners},
     rows::{Rows, tree_digest},
     snapshot::{Limits, SnapshotId, Tree, TreeHeader},
-    state::{Lock, Mine, State},
+    state::{Lock, Mine, Restart, State},
     store::{Abilities, Probed, Store},
     worktree::{Directory, Index, Owner, RuleOptions, Scan, ScanOptions, may_chown, scan},
 };
@@ -79,9 +79,29 @@ pub async fn settle(most: Duration) {
 pub(super) async fn lock(state: State) -> Result<(State, Lock), SyncError> {
     blocking(move || {
         let lock = state.lock(PATIENCE)?;
+        if state.after_restart(boot_id().as_deref())? == Restart::MayHaveLost {
+            tracing::warn!(
+                "this machine was restarted before what was restored into {} was surely on its disk: it has to be \
+                 restored anew",
+                state.path().parent().unwrap_or(state.path()).display()
+            );
+        }
         Ok::<_, SyncError>((state, lock))
     })
     .await?
+}
+
+/// What tells this boot of the machine from others; `None` where the system does not say.
+pub(super) fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Sees to it that all that was written to the directory's filesystem is on the disk.
+pub(super) async fn flush(dir: &Directory) -> Result<(), SyncError> {
+    let (dir, path) = (dir.try_clone()?, dir.path().to_owned());
+    let flushed = blocking(move || dir.flush()).await?;
+    flushed.map_err(|error| SyncError::System(format!("{} cannot be flushed to its disk: {error}", path.display())))
 }
 
 /// The rules' options.
@@ -175,17 +195,18 @@ pub(super) fn settle_pending(
 ) -> Result<bool, SyncError> {
     let Some(pending) = mine.pending.clone() else { return Ok(false) };
     let Some(id) = pending.snapshot.parse::<SnapshotId>().ok() else { return Ok(false) };
-    let applied = head.is_some_and(|at| at.head.has_in_lineage(&id));
-    if !applied {
-        return Ok(false);
-    }
-    if origin(state, "origin.pending")?.is_some() {
+    // Its rows took their place as soon as it was known to be applied: a kill can have come before the note of that.
+    let promoted = state.read("origin.pending")?.is_none();
+    if !promoted {
+        if !head.is_some_and(|at| at.head.has_in_lineage(&id)) {
+            return Ok(false);
+        }
         state.promote("origin.pending", "origin")?;
-        mine.snapshot = Some(pending.snapshot);
-        mine.birth = Some(pending.birth);
-        mine.seq = mine.seq.max(pending.seq);
-        mine.imported = false;
     }
+    mine.snapshot = Some(pending.snapshot);
+    mine.birth = Some(pending.birth);
+    mine.seq = mine.seq.max(pending.seq);
+    mine.imported = false;
     mine.pending = None;
     state.set_mine(mine)?;
     Ok(true)
@@ -258,4 +279,29 @@ pub(super) fn refuse_supervised(config: &Config) -> Result<(), SyncError> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Pending;
+
+    #[test]
+    fn rows_that_took_their_place_before_a_kill_belong_to_the_commit_that_was_pending() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::create(&dir.path().join(".stopover")).unwrap();
+        let ids = [1_u8, 2].map(|n| SnapshotId::new(n.into(), [n; 6]));
+        set_origin(&state, "origin", &Rows::new(), &ids[0]).unwrap();
+        set_origin(&state, "origin.pending", &Rows::new(), &ids[1]).unwrap();
+        let pending = Pending { snapshot: ids[1].to_string(), birth: ids[0].to_string(), seq: 2 };
+        let mut mine = Mine { snapshot: Some(ids[0].to_string()), pending: Some(pending), ..Mine::default() };
+        // Not seen in a head: nobody knows, and both are kept.
+        assert!(!settle_pending(&state, &mut mine, None).unwrap());
+        assert!(mine.pending.is_some() && mine.snapshot == Some(ids[0].to_string()));
+        // It was seen, and then the process was killed. Whatever head says now, these are that commit's rows.
+        state.promote("origin.pending", "origin").unwrap();
+        assert!(settle_pending(&state, &mut mine, None).unwrap());
+        assert_eq!((mine.pending.clone(), mine.snapshot.clone()), (None, Some(ids[1].to_string())));
+        assert_eq!(state.mine().unwrap(), Some(mine));
+    }
 }

@@ -109,6 +109,14 @@ impl Directory {
         &self.path
     }
 
+    /// Writes all that its filesystem holds back to the disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn flush(&self) -> std::io::Result<()> {
+        Ok(nix::unistd::syncfs(&self.fd)?)
+    }
+
     /// Whether the directory itself was removed while it was held: then nothing below it proves anything.
     #[must_use]
     pub fn is_removed(&self) -> bool {
