@@ -166,3 +166,40 @@ fn hostile_keys_are_refused_by_name_and_nothing_outside_is_written() {
         assert_eq!(next.paths(), ["good.txt"]);
     }
 }
+
+/// Makes the notes of `here` those of another boot of the machine.
+fn restart_the_machine(here: &support::story::Directory) {
+    let note = here.path.join(".stopover/ready");
+    let mut ready: serde_json::Value = serde_json::from_slice(&std::fs::read(&note).unwrap()).unwrap();
+    ready["boot"] = "another".into();
+    std::fs::write(note, ready.to_string()).unwrap();
+}
+
+#[test]
+fn what_a_crash_of_the_machine_did_to_a_fresh_restore_is_no_edit() {
+    let story = Story::on(&Server::here());
+    story.object("kept.txt", "kept").object("lost.txt", "lost");
+    let here = story.directory("here").with("STOPOVER_CHECKPOINT", "off");
+    let run = here.start_run(&["sh", "-c", "echo runs; while kill -0 $PPID 2>/dev/null; do sleep 0.02; done"]);
+    run.prints("runs");
+    run.kill();
+    run.ends();
+    // What was on its way to the disk is not there.
+    here.file("lost.txt", "").file("new.txt", "the app's");
+    restart_the_machine(&here);
+    here.commit().says("restarted before what was restored into").says("stopover pull").exits(1);
+    here.run_script("cat lost.txt kept.txt new.txt").exits(0).printed("lostkeptthe app's");
+    assert_eq!((story.object_text("lost.txt").as_str(), story.object_text("new.txt").as_str()), ("lost", "the app's"));
+}
+
+#[test]
+fn edits_after_a_restore_that_reached_the_disk_outlive_a_restart() {
+    let story = Story::on(&Server::here());
+    story.object("a.txt", "a");
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here.file("a.txt", "edited");
+    restart_the_machine(&here);
+    here.commit().exits(0);
+    assert_eq!(story.object_text("a.txt"), "edited");
+}
