@@ -142,6 +142,7 @@ fn a_directory_goes_up_and_comes_down_again_by_name() {
     let listed = laptop.stopover(&["list", "--json"]).exits(0);
     let item: Value = serde_json::from_str(listed.stdout.lines().next().expect("a line")).expect("JSON");
     assert_eq!(keys(&item), ["name", "url", "files", "bytes", "snapshot", "last_commit", "writer"]);
+    assert_eq!(item["snapshot"], Value::Null);
     assert_eq!(
         (&item["name"], &item["url"], &item["files"]),
         (&json!("site"), &json!(format!("{store}/site")), &json!(2))
@@ -237,6 +238,8 @@ fn the_summary_of_a_run_has_every_key_whatever_happened() {
     assert_eq!(whole["app"]["command"], "sh -c 'echo 2 > b; exit 3'");
     assert_eq!((&whole["app"]["exit_code"], &whole["app"]["signal"]), (&json!(3), &Value::Null));
     assert_eq!(keys(&whole["commit"]), RECEIPT);
+    // A plain workspace has no snapshot that anybody could restore.
+    assert_eq!((&whole["commit"]["snapshot"], &whole["restore"]["snapshot"]), (&Value::Null, &Value::Null));
     assert_eq!(whole["commit"]["quiet"], true);
 
     for (name, value, code, reason) in [

@@ -45,9 +45,10 @@ impl Pull {
             return print(&config, &pulled, self.json);
         }
         let (device, inode) = pulled.directory;
-        let snapshot = pulled.restored.snapshot.as_deref().unwrap_or("-");
+        let base = pulled.base.as_deref().unwrap_or("-");
+        let plain = if pulled.restored.snapshot.is_none() { " plain" } else { "" };
         let report = serde_json::to_string(&pulled.restored).map_err(Failure::failed)?;
-        child::write_receipt(receipt.as_mut(), format!("{snapshot} {device} {inode}\n{report}\n").as_bytes());
+        child::write_receipt(receipt.as_mut(), format!("{base} {device} {inode}{plain}\n{report}\n").as_bytes());
         name_refused(&config, &pulled);
         log::info(&config, &pulled.proof);
         Ok(pulled.exit.code())

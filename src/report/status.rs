@@ -99,7 +99,7 @@ impl fmt::Display for Status {
         writeln!(out, "directory  {}{ready}", self.directory)?;
         let (files, dirs) = (counted(self.files, "file", "files"), counted(self.dirs, "directory", "directories"));
         writeln!(out, "stored     {files}, {dirs}, {}", bytes(self.bytes))?;
-        let snapshot = self.snapshot.as_deref().unwrap_or("none");
+        let snapshot = self.snapshot.as_deref().unwrap_or(if self.ready { "the live tree" } else { "none" });
         match &self.last_commit {
             Some(time) => writeln!(out, "base       {snapshot}, committed {time}")?,
             None => writeln!(out, "base       {snapshot}")?,
@@ -175,7 +175,7 @@ mod tests {
     fn people_read_it_in_four_lines_and_lists() {
         assert_eq!(
             status().to_string(),
-            "workspace  s3://b/u/w\ndirectory  /workspace\nstored     1,204 files, 1 directory, 98 MB\nbase       none\n\n\
+            "workspace  s3://b/u/w\ndirectory  /workspace\nstored     1,204 files, 1 directory, 98 MB\nbase       the live tree\n\n\
              A commit would send:\n  A a  5 B\n  m b  1.5 kB\n\nNot stored:\n  node_modules/ (built-in): 3 files, 4 B\n"
         );
     }

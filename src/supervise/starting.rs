@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Pulled {
     pub(super) snapshot: Option<String>,
+    /// The workspace is plain: the snapshot is for commits alone.
+    pub(super) plain: bool,
     pub(super) directory: Option<(u64, u64)>,
     /// Its report, JSON.
     pub(super) report: Option<String>,
@@ -239,7 +241,7 @@ impl Life<'_> {
                     self.log.debug("the restore did not say which directory it restored into");
                 }
                 if let Some(phase) = &mut self.phase {
-                    phase.snapshot.clone_from(&pulled.snapshot);
+                    phase.snapshot = pulled.snapshot.clone().filter(|_| !pulled.plain);
                 }
                 self.restore = Restore::Done(pulled);
                 self.commits.restored(now);
@@ -395,7 +397,7 @@ fn record(bytes: &[u8]) -> Record {
     Record { report, assigned, command: words.map(owned).collect() }
 }
 
-/// `SNAPSHOT-or-dash DEV INODE`, then JSON from the next line on.
+/// `SNAPSHOT-or-dash DEV INODE`, `plain` where users are told of no snapshot, then JSON from the next line on.
 fn parse(bytes: Vec<u8>) -> Pulled {
     let Ok(text) = String::from_utf8(bytes) else { return Pulled::default() };
     let (line, report) = text.split_once('\n').unwrap_or((&text, ""));
@@ -407,7 +409,7 @@ fn parse(bytes: Vec<u8>) -> Pulled {
     if directory.is_none() {
         return Pulled { report, ..Pulled::default() };
     }
-    Pulled { snapshot, directory, report }
+    Pulled { snapshot, plain: words.next() == Some("plain"), directory, report }
 }
 
 #[cfg(test)]
@@ -433,6 +435,7 @@ mod tests {
         assert_eq!(pulled.snapshot.as_deref(), Some("0000000041-0123456789ab"));
         assert_eq!(pulled.directory, Some((65024, 12)));
         assert_eq!(pulled.report.as_deref(), Some("{\"files\":1}"));
+        assert!(!pulled.plain && parse(b"0000000041-0123456789ab 1 2 plain\n{}".to_vec()).plain);
         assert_eq!(parse(b"- 1 2\n{}".to_vec()).snapshot, None);
         assert_eq!(parse(b"".to_vec()), Pulled::default());
         assert_eq!(parse(b"{\"files\":1}".to_vec()).directory, None);

@@ -20,7 +20,7 @@ use super::{
     remote::{HeadAt, present_tree, read_head, read_tree},
     session::{
         boot_id, connect, flush, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending,
-        totals, with_abilities, workspace,
+        told, totals, with_abilities, workspace,
     },
 };
 use crate::{
@@ -407,12 +407,8 @@ impl<'a> Committer<'a> {
         let deleted = files.values().filter(|change| **change == ChangeKind::Deleted).count() as u64;
         let merged_copies = merged.copies.iter().map(|copy| (&copy.path, &copy.copy));
         let conflicts = merged_copies.chain(&outcome.copies);
-        let snapshot = match next {
-            Some(next) => next.snapshot.as_ref().map(ToString::to_string),
-            None => self.mine.snapshot.clone(),
-        };
         Receipt {
-            snapshot,
+            snapshot: next.and_then(told),
             durable: true,
             partial: !local.not_stored.is_empty(),
             quiet,

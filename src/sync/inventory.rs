@@ -9,7 +9,9 @@ use super::{
     Setting, SyncError,
     publish::{Published, publish},
     remote::{random, read_head, written},
-    session::{adopt, connect, open_directory, origin, owners, scan_directory, totals, with_abilities, workspace},
+    session::{
+        adopt, connect, open_directory, origin, owners, scan_directory, told, totals, with_abilities, workspace,
+    },
 };
 use crate::{
     config::Config,
@@ -74,7 +76,7 @@ async fn item(store: &Store, name: String) -> Result<Option<WorkspaceItem>, Sync
         url: store.url(),
         files,
         bytes,
-        snapshot: head.as_ref().and_then(|head| head.snapshot.as_ref()).map(ToString::to_string),
+        snapshot: head.as_ref().and_then(told),
         last_commit: head.as_ref().map(|head| timestamp(head.time.into())),
         writer: head.map(|head| head.writer),
     }))
@@ -122,7 +124,9 @@ pub async fn status(config: &Config, setting: &Setting) -> Result<Status, SyncEr
         dirs: ours.values().filter(|row| row.kind == Kind::Dir).count() as u64,
         bytes,
         ready: taken_in.is_some(),
-        snapshot: mine.as_ref().and_then(|mine| mine.snapshot.clone()),
+        snapshot: mine
+            .and_then(|mine| mine.snapshot)
+            .filter(|_| head.as_ref().is_some_and(|at| told(&at.head).is_some())),
         last_commit: head.filter(|at| at.head.state != HeadState::Deleted).map(|at| timestamp(at.head.time.into())),
         changes: changes(base, &ours).into_iter().map(change).collect(),
         ignored: scan

@@ -13,7 +13,7 @@ use super::{
     restore::{Done, Restorer, unwritten},
     session::{
         adopt, boot_id, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin,
-        settle_pending, staging, totals, workspace,
+        settle_pending, staging, told, totals, workspace,
     },
 };
 use crate::{
@@ -32,6 +32,8 @@ use crate::{
 pub struct Pulled {
     /// What it did.
     pub restored: Restored,
+    /// The snapshot that commits start from, of a plain workspace too.
+    pub base: Option<String>,
     /// Device and inode of the directory.
     pub directory: (u64, u64),
     /// The line that can be checked.
@@ -163,7 +165,7 @@ async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled,
     let found = import::look(&store, &rules(config), (0, 0)).await?;
     let (files, bytes) = planned_totals(&found);
     let restored = Restored {
-        snapshot: snapshot_of(found.head.as_ref()),
+        snapshot: found.head.as_ref().and_then(|at| told(&at.head)),
         files,
         bytes,
         requests: store.counters().requests,
@@ -172,7 +174,7 @@ async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled,
         omitted: 0,
     };
     let proof = format!("would restore {files} files, {bytes} bytes to {}", config.dir.display());
-    Ok(Pulled { restored: restored.bounded(), directory: (0, 0), proof, exit: Exit::Success })
+    Ok(Pulled { restored: restored.bounded(), base: None, directory: (0, 0), proof, exit: Exit::Success })
 }
 
 fn planned_totals(found: &Found) -> (u64, u64) {
@@ -449,7 +451,7 @@ impl Puller<'_> {
             None => proof_line(Proof::Import, files, bytes, &digest, seconds),
         };
         let restored = Restored {
-            snapshot: snapshot_of(self.found.head.as_ref()),
+            snapshot: self.found.head.as_ref().and_then(|at| told(&at.head)),
             files,
             bytes,
             requests: self.store.counters().requests,
@@ -457,7 +459,8 @@ impl Puller<'_> {
             refused,
             omitted: 0,
         };
-        Pulled { restored: restored.bounded(), directory: self.dir.identity(), proof, exit }
+        let base = snapshot_of(self.found.head.as_ref());
+        Pulled { restored: restored.bounded(), base, directory: self.dir.identity(), proof, exit }
     }
 }
 

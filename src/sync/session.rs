@@ -12,7 +12,7 @@ use crate::{
     config::{Config, GitPolicy, OwnerPolicy, Workspace},
     plan::{Owners, adopt_owners},
     rows::{Rows, tree_digest},
-    snapshot::{Limits, SnapshotId, Tree, TreeHeader},
+    snapshot::{Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
     state::{Lock, Mine, Restart, State},
     store::{Abilities, Probed, Store},
     worktree::{Directory, Index, Owner, RuleOptions, Scan, ScanOptions, may_chown, scan},
@@ -89,6 +89,11 @@ pub(super) async fn lock(state: State) -> Result<(State, Lock), SyncError> {
         Ok::<_, SyncError>((state, lock))
     })
     .await?
+}
+
+/// The snapshot that users are told of. A plain workspace has none: its tree alone cannot be restored.
+pub(super) fn told(head: &Head) -> Option<String> {
+    head.snapshot.as_ref().filter(|_| head.state == HeadState::Live).map(ToString::to_string)
 }
 
 /// What tells this boot of the machine from others; `None` where the system does not say.

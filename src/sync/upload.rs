@@ -8,7 +8,7 @@ use super::{
     live_tree::LiveTree,
     local::{needed, not_deleted, stored_rows},
     publish::{Published, next_head, publish},
-    session::{connect, open_directory, refuse_supervised, rules, scan_directory, with_abilities, workspace},
+    session::{connect, open_directory, refuse_supervised, rules, scan_directory, told, with_abilities, workspace},
 };
 use crate::{
     config::Config,
@@ -110,7 +110,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             let removed = tombstones(&outcome.undeleted, &found.import.markers, &rows);
             let next = next_head(&store, head, true, receipt.partial, &rows, removed).await?;
             match publish(&store, head, &next).await? {
-                Published::Won => receipt.snapshot = next.snapshot.as_ref().map(ToString::to_string),
+                Published::Won => receipt.snapshot = told(&next),
                 Published::Lost | Published::Gone => continue,
             }
         }
