@@ -217,3 +217,29 @@ fn what_the_server_refuses_is_named_and_stored_by_the_next_commit() {
         assert_eq!(story.objects(), ["no.txt", "yes.txt"], "on {}", server.name());
     }
 }
+
+#[test]
+fn a_file_that_both_edit_again_and_again_keeps_every_content() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    story.object("both.txt", "0");
+    let (left, right) = (story.directory("left"), story.directory("right"));
+    left.pull().exits(0);
+    right.pull().exits(0);
+    let mut wanted = Vec::new();
+    for round in 0..12 {
+        for (name, directory) in [("left", &left), ("right", &right)] {
+            let text = format!("{name} {round}");
+            directory.file("both.txt", &text).commit().exits(0);
+            wanted.push(text.into_bytes());
+        }
+    }
+    let next = story.directory("next");
+    next.pull().exits(0);
+    let mut found = kept_beside(&next, "both.txt");
+    found.push(next.text("both.txt").into_bytes());
+    // Each edit replaces what its own directory wrote before and nobody edited since; what the other wrote stays.
+    let texts = |all: &[Vec<u8>]| all.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect::<Vec<_>>();
+    wanted.retain(|text| !found.contains(text));
+    assert!(wanted.is_empty(), "lost {:?}, kept {:?}", texts(&wanted), texts(&found));
+}

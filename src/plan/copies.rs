@@ -3,7 +3,7 @@
 //! A copy's name is made of its content's hash: the same content gets the same name, so that merging twice, or by two
 //! containers, makes one copy.
 
-use super::merge::{COPIES_LIMIT, Whose};
+use super::merge::Whose;
 use crate::rows::{Kind, MAX_SEGMENT_BYTES, RelPath, Row, Rows};
 
 /// How many digits of the hash a name has, tried in this order.
@@ -20,8 +20,9 @@ pub(super) enum Place {
 }
 
 /// Finds the place for `row`, which wanted `path`. `result` has a row for every directory; a name counts as taken,
-/// too, where one of `sides` has a directory: it would have to be cleared first.
-pub(super) fn place(result: &Rows, sides: &[&Rows], path: &RelPath, row: &Row, whose: Whose) -> Place {
+/// too, where one of `sides` has a directory: it would have to be cleared first. A path gets at most `most` copies of
+/// theirs.
+pub(super) fn place(result: &Rows, sides: &[&Rows], path: &RelPath, row: &Row, whose: Whose, most: usize) -> Place {
     // Beside the path; where no such name fits into the longest path, beside one of its parents.
     let beside: Vec<RelPath> = std::iter::once(path.clone()).chain(path.ancestors()).collect();
     let names = |counter: Option<u64>| {
@@ -33,7 +34,7 @@ pub(super) fn place(result: &Rows, sides: &[&Rows], path: &RelPath, row: &Row, w
         return Place::Exists(copy);
     }
     // Ours is in no history: it gets its copy whatever the number.
-    if whose == Whose::Theirs && count(result, path) >= COPIES_LIMIT {
+    if whose == Whose::Theirs && count(result, path) >= most {
         return Place::Full;
     }
     let taken = |copy: &RelPath| {
@@ -116,7 +117,7 @@ pub(super) fn below<'a>(rows: &'a Rows, path: &RelPath) -> impl Iterator<Item = 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::Hash;
+    use crate::{plan::COPIES_LIMIT, rows::Hash};
 
     fn row(content: &[u8]) -> Row {
         Row::file(Hash::of(content), content.len() as u64, 0o644)
@@ -127,7 +128,7 @@ mod tests {
     }
 
     fn free(result: &Rows, at: &RelPath, row: &Row) -> RelPath {
-        match place(result, &[], at, row, Whose::Theirs) {
+        match place(result, &[], at, row, Whose::Theirs, COPIES_LIMIT) {
             Place::Free(copy) => copy,
             Place::Exists(_) | Place::Full => panic!("no free place"),
         }
@@ -174,9 +175,11 @@ mod tests {
         result.insert(path("a.theirs-12345678"), Row::dir(0o755));
         let last = free(&result, &at, &row(b"last"));
         result.insert(last.clone(), row(b"last"));
-        assert!(matches!(place(&result, &[], &at, &row(b"more"), Whose::Theirs), Place::Full));
-        assert!(matches!(place(&result, &[], &at, &row(b"more"), Whose::Ours), Place::Free(_)));
-        assert!(matches!(place(&result, &[], &at, &row(b"last"), Whose::Theirs), Place::Exists(at) if at == last));
+        assert!(matches!(place(&result, &[], &at, &row(b"more"), Whose::Theirs, COPIES_LIMIT), Place::Full));
+        assert!(matches!(place(&result, &[], &at, &row(b"more"), Whose::Ours, COPIES_LIMIT), Place::Free(_)));
+        assert!(
+            matches!(place(&result, &[], &at, &row(b"last"), Whose::Theirs, COPIES_LIMIT), Place::Exists(at) if at == last)
+        );
     }
 
     #[test]

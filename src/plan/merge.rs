@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use super::copies::{self, Place};
 use crate::rows::{Kind, RelPath, Row, Rows};
 
-/// The most copies one path gets.
+/// The most copies one path gets where a history holds what gets none.
 pub const COPIES_LIMIT: usize = 8;
 
 /// What both sides started from.
@@ -64,6 +64,16 @@ pub struct Merged {
 /// for any three tables; merging the result again changes nothing.
 #[must_use]
 pub fn merge3(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
+    merge_within(COPIES_LIMIT, base, ours, theirs)
+}
+
+/// [`merge3`] for a plain workspace. It has no history: each content gets its copy, however many there are.
+#[must_use]
+pub fn merge3_plain(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
+    merge_within(usize::MAX, base, ours, theirs)
+}
+
+fn merge_within(most_copies: usize, base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
     let (known, older) = match base {
         Base::Known(rows) => (Some(rows), None),
         Base::None => (None, None),
@@ -123,7 +133,7 @@ pub fn merge3(base: Base<'_>, ours: &Rows, theirs: &Rows) -> Merged {
             .filter(|copy| side == Side::Ours && merged.rows.get(*copy).is_some_and(|there| there.same_content(row)));
         let place = match met {
             Some(copy) => Place::Exists(copy.clone()),
-            None => copies::place(&merged.rows, &[ours, theirs], &path, row, whose),
+            None => copies::place(&merged.rows, &[ours, theirs], &path, row, whose, most_copies),
         };
         let copy = match place {
             Place::Exists(copy) => copy,

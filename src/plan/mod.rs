@@ -19,7 +19,7 @@ mod tables;
 
 pub use changes::{Change, ChangeKind, changes};
 pub use imports::{Import, ImportOptions, Object, Refusal, RefusedKey, Unread, import};
-pub use merge::{Base, COPIES_LIMIT, Copy, Merged, Whose, merge3};
+pub use merge::{Base, COPIES_LIMIT, Copy, Merged, Whose, merge3, merge3_plain};
 pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, theirs_over};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
 pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, tombstones, upload_plan};

@@ -8,7 +8,7 @@ use super::{
     session::adopt,
 };
 use crate::{
-    plan::{Base, Merged, Owners, Seen, UploadPlan, merge3, ours_for_merge},
+    plan::{Base, Merged, Owners, Seen, UploadPlan, merge3_plain, ours_for_merge},
     report::{NotDeleted, NotStoredReason},
     rows::{ETag, Kind, RelPath, Removed, Row, Rows},
     store::Probed,
@@ -39,7 +39,7 @@ impl Local {
         let partial = partial || !not_stored.is_empty();
         let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial };
         let ours = ours_for_merge(&seen, base);
-        let merged = merge3(base, &ours, theirs);
+        let merged = merge3_plain(base, &ours, theirs);
         (ours, merged)
     }
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{Config, Expect},
-    plan::{Base, Owners, RestoreOptions, RestorePlan, Seen, merge3, ours_for_merge, restore_plan},
+    plan::{Base, Owners, RestoreOptions, RestorePlan, Seen, merge3_plain, ours_for_merge, restore_plan},
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
     rows::{Hash, Kind, RelPath, Row, Rows},
     snapshot::{HeadState, SnapshotId},
@@ -359,7 +359,7 @@ impl Puller<'_> {
         let base = base_of(mine, self.found.head.as_ref(), Some(origin));
         let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false };
         let ours = ours_for_merge(&seen, base);
-        let merged = merge3(base, &ours, theirs);
+        let merged = merge3_plain(base, &ours, theirs);
         let options = RestoreOptions { delete, owners, copies: &merged.copies };
         let known = matches!(base, Base::Known(_)).then_some(origin);
         let plan = restore_plan(&merged.rows, local, known.or(Some(origin)), &options);
