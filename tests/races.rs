@@ -243,3 +243,31 @@ fn a_file_that_both_edit_again_and_again_keeps_every_content() {
     wanted.retain(|text| !found.contains(text));
     assert!(wanted.is_empty(), "lost {:?}, kept {:?}", texts(&wanted), texts(&found));
 }
+
+#[test]
+fn an_edit_during_a_pull_that_keeps_size_and_time_is_not_replaced() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    story.object("a.txt", "1").object("gone.txt", "1");
+    let here = story.directory("here");
+    here.pull().exits(0);
+    story.object("a.txt", "from outside").no_object("gone.txt");
+    let held = front.hold(any().op("GetObject").key("a.txt").once());
+    let running = here.start(&["pull"]);
+    held.reached();
+    for name in ["a.txt", "gone.txt"] {
+        let path = here.path.join(name);
+        let before = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::fs::write(&path, "2").unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+    }
+    held.release();
+    running.ends().exits(3).says("changed by somebody else");
+    assert_eq!((here.text("a.txt").as_str(), here.text("gone.txt").as_str()), ("2", "2"));
+    here.commit().exits(0);
+    let next = story.directory("next");
+    next.pull().exits(0);
+    assert_eq!((next.text("a.txt").as_str(), next.text("gone.txt").as_str()), ("2", "2"));
+    assert_eq!(kept_beside(&next, "a.txt"), [b"from outside"]);
+}

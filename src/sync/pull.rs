@@ -288,8 +288,15 @@ impl Puller<'_> {
         let bytes = plan.fetch.iter().map(|fetch| fetch.row.size).sum();
         writer.check_space(bytes, plan.fetch.len() as u64)?;
         let aside = self.config.state.join("aside").join(Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string());
-        let restorer =
-            Restorer { store: self.store, dir: self.dir, writer: &writer, import: &self.found.import, aside, events };
+        let restorer = Restorer {
+            store: self.store,
+            dir: self.dir,
+            writer: &writer,
+            import: &self.found.import,
+            scanned: &self.scan.index,
+            aside,
+            events,
+        };
         let done = restorer.run(&plan).await?;
         for (path, reason) in &done.left {
             tracing::warn!("{path} is not restored: {reason}");

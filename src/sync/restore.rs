@@ -19,7 +19,7 @@ use crate::{
     report::{Events, Phase, Progress},
     rows::{ETag, Hash, Hasher, Kind, RelPath, Row, Rows},
     store::{Fetched, GetIf, Got, Sink, Store, StoreError, StoreErrorKind},
-    worktree::{Directory, Expected, IndexRow, Presence, Stat, WriteError, Writer},
+    worktree::{Directory, Expected, Index, IndexRow, Presence, Stat, WriteError, Writer},
 };
 
 /// Up to this size a file comes whole into memory.
@@ -86,6 +86,8 @@ pub(super) struct Restorer<'a> {
     pub(super) dir: &'a Directory,
     pub(super) writer: &'a Writer,
     pub(super) import: &'a Import,
+    /// The stats that the scan saw.
+    pub(super) scanned: &'a Index,
     pub(super) aside: PathBuf,
     pub(super) events: &'a dyn Events,
 }
@@ -195,10 +197,20 @@ impl Restorer<'_> {
     /// What must be at `path`: nothing, or what was scanned there.
     fn expected(&self, path: &RelPath, scanned: Option<&Row>) -> Result<Expected, WriteError> {
         let Some(scanned) = scanned else { return Ok(Expected::Absent) };
-        match self.dir.look(path) {
-            Presence::There(stat) if is_row(&stat, scanned) => Ok(Expected::Same(stat)),
-            _ => Err(WriteError::Moved { path: path.clone() }),
+        let Presence::There(stat) = self.dir.look(path) else { return Err(WriteError::Moved { path: path.clone() }) };
+        if !is_row(&stat, scanned) {
+            return Err(WriteError::Moved { path: path.clone() });
         }
+        // Size and time can be kept through an edit, but not inode and ctime, which a row does not have.
+        let seen = self.scanned.row(path).filter(|seen| scanned.kind == Kind::File && seen.hash == scanned.hash);
+        Ok(Expected::Same(seen.map_or(stat, |seen| Stat {
+            dev: seen.dev,
+            ino: seen.ino,
+            size: seen.size,
+            mtime_ns: seen.mtime_ns,
+            ctime_ns: seen.ctime_ns,
+            ..stat
+        })))
     }
 
     /// A mode or time was set: the content is still the one that was scanned.
