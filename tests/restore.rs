@@ -203,3 +203,26 @@ fn edits_after_a_restore_that_reached_the_disk_outlive_a_restart() {
     here.commit().exits(0);
     assert_eq!(story.object_text("a.txt"), "edited");
 }
+
+#[test]
+fn what_a_killed_restore_left_and_others_deleted_since_is_not_brought_back() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        story.object("d/first.txt", "1").object("package.json", "{}").object("stays.txt", "1");
+        let here = story.directory("here");
+        // A manifest comes before all others.
+        let held = front.hold(any().op("GetObject").key("stays.txt"));
+        let running = here.start(&["pull"]);
+        held.reached();
+        running.kill();
+        assert_eq!(running.ends().code(), 137);
+        front.heal();
+        assert!(here.has("package.json"));
+        story.no_object("package.json").no_object("d/first.txt");
+        here.pull().exits(0);
+        assert_eq!(here.paths(), ["stays.txt"], "on {}", server.name());
+        here.file("new.txt", "new").commit().exits(0);
+        assert_eq!(story.objects(), ["new.txt", "stays.txt"], "on {}", server.name());
+    }
+}

@@ -22,6 +22,8 @@ pub enum Owners {
 pub struct RestoreOptions<'a> {
     /// `--delete`: local paths that are not wanted are removed, known or not.
     pub delete: bool,
+    /// All that is there was left by a restore that did not end: what is not wanted any more moves aside.
+    pub abandoned: bool,
     /// Whom files should belong to.
     pub owners: Owners,
     /// The copies of the merge that `wanted` is the result of.
@@ -122,6 +124,7 @@ pub fn restore_plan(wanted: &Rows, local: &Rows, origin: Option<&Rows>, options:
     let mut planner = Planner { wanted, local, origin, options, copies, now, kept, plan };
     planner.make_copies();
     planner.make_room();
+    planner.clear_abandoned();
     planner.write();
     planner.remove();
     planner.set_dirs();
@@ -189,6 +192,23 @@ impl Planner<'_> {
                 self.plan.clear.push(Clear::Remove { path: path.clone(), expected: there });
                 self.forget(path);
             }
+        }
+    }
+
+    /// What an earlier restore left and nobody has any more: nobody made it here, so nobody may store it.
+    fn clear_abandoned(&mut self) {
+        if !self.options.abandoned || self.origin.is_some() {
+            return;
+        }
+        let unwanted: Vec<RelPath> = self.now.keys().filter(|path| !self.wanted.contains_key(*path)).cloned().collect();
+        for path in unwanted {
+            // A directory took along what lies in it.
+            let Some(row) = self.now.get(&path).cloned() else { continue };
+            self.plan.clear.push(match row.kind {
+                Kind::Dir => Clear::RemoveDir { path: path.clone() },
+                _ => Clear::MoveAside { path: path.clone(), expected: row },
+            });
+            self.forget(&path);
         }
     }
 

@@ -149,6 +149,29 @@ fn in_a_directory_never_ready_a_different_file_moves_aside_and_an_unknown_one_st
 }
 
 #[test]
+fn what_a_restore_left_that_did_not_end_moves_aside_once_nobody_has_it() {
+    let wanted = table(&[("a", file("1")), ("d/kept", file("1"))]);
+    let local = table(&[
+        ("a", file("half")),
+        ("d/gone", file("1")),
+        ("d/kept", file("1")),
+        ("e/gone", file("1")),
+        ("link", link("a")),
+    ]);
+    let options = RestoreOptions { abandoned: true, ..RestoreOptions::default() };
+    let plan = restore_plan(&wanted, &local, None, &options);
+    let cleared = plan.clear.iter().map(|step| match step {
+        Clear::MoveAside { path, .. } => format!("aside {path}"),
+        Clear::RemoveDir { path } => format!("directory {path}"),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(cleared.collect::<Vec<_>>(), ["aside a", "aside d/gone", "directory e", "aside link"]);
+    assert_eq!(fetched(&plan), ["a"]);
+    let ready = restore_plan(&wanted, &local, Some(&local), &options);
+    assert!(!ready.clear.iter().any(|step| matches!(step, Clear::MoveAside { .. })));
+}
+
+#[test]
 fn a_ready_directory_keeps_edits_and_loses_what_was_deleted_elsewhere() {
     let origin = table(&[("a", file("1")), ("gone", file("1")), ("d/gone", file("1")), ("e", file("1"))]);
     let local =

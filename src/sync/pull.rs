@@ -129,11 +129,13 @@ struct Past {
     origin: Option<Rows>,
     index: Index,
     was_pulling: bool,
+    /// A restore into this directory, empty then, did not end: whatever is in it came from that one.
+    was_empty: bool,
 }
 
 impl Past {
     fn read(state: Option<&State>, dir: &Directory) -> Result<Self, SyncError> {
-        let nothing = Self { mine: None, origin: None, index: Index::default(), was_pulling: false };
+        let nothing = Self { mine: None, origin: None, index: Index::default(), was_pulling: false, was_empty: false };
         let Some(state) = state else { return Ok(nothing) };
         let mine = state.mine()?;
         // A state directory that came along with a copy of the directory says nothing about this one.
@@ -143,8 +145,10 @@ impl Past {
         }
         let ready = state.ready()?.is_some();
         let origin = if ready { origin(state, "origin")? } else { None };
-        let was_pulling = state.pulling()?.is_some();
-        Ok(Self { mine, origin, index: Index::load(&state.path().join("index")), was_pulling })
+        let pulling = state.pulling()?;
+        let was_empty = pulling.as_ref().is_some_and(|pulling| pulling.empty) && origin.is_none();
+        let index = Index::load(&state.path().join("index"));
+        Ok(Self { mine, origin, index, was_pulling: pulling.is_some(), was_empty })
     }
 
     fn is_ready(&self) -> bool {
@@ -281,7 +285,7 @@ impl Puller<'_> {
         };
         state.set_pulling(&Pulling {
             snapshot: snapshot_of(self.found.head.as_ref()),
-            empty: self.scan.rows.is_empty() && !self.past.was_pulling,
+            empty: self.past.was_empty || !self.past.was_pulling && !is_ready && self.dir.is_empty()?,
         })?;
         let options = WriteOptions { owner: writer_owner, fresh: !is_ready };
         let writer = Writer::new(self.dir, &staging(self.config), options)?;
@@ -355,7 +359,7 @@ impl Puller<'_> {
     fn plan(&self, local: &Rows, theirs: &Rows, owners: Owners) -> (Rows, RestorePlan) {
         let delete = self.config.call.delete;
         let (Some(origin), Some(mine)) = (&self.past.origin, &self.past.mine) else {
-            let options = RestoreOptions { delete, owners, copies: &[] };
+            let options = RestoreOptions { delete, owners, abandoned: self.past.was_empty, copies: &[] };
             return (theirs.clone(), restore_plan(theirs, local, None, &options));
         };
         let mut scanned = local.clone();
@@ -367,7 +371,7 @@ impl Puller<'_> {
         let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false };
         let ours = ours_for_merge(&seen, base);
         let merged = merge3_plain(base, &ours, theirs);
-        let options = RestoreOptions { delete, owners, copies: &merged.copies };
+        let options = RestoreOptions { delete, owners, abandoned: false, copies: &merged.copies };
         let known = matches!(base, Base::Known(_)).then_some(origin);
         let plan = restore_plan(&merged.rows, local, known.or(Some(origin)), &options);
         (merged.rows, plan)

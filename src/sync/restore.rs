@@ -174,7 +174,7 @@ impl Restorer<'_> {
                     self.expected(path, Some(expected))?;
                 }
                 let to = self.writer.move_aside(path, &self.aside)?;
-                tracing::warn!("{path} differs from the workspace's and was moved to {}", to.display());
+                tracing::warn!("{path} differs from what the workspace has and was moved to {}", to.display());
                 Ok(())
             }
             Clear::Remove { path, expected } => {
@@ -185,7 +185,7 @@ impl Restorer<'_> {
                 if !self.writer.remove_dir_if_empty(path)? {
                     let to = self.writer.move_aside(path, &self.aside)?;
                     tracing::warn!(
-                        "{path} is no directory in the workspace; what was left in it is in {}",
+                        "{path} is no directory of the workspace; what was left in it is in {}",
                         to.display()
                     );
                 }
