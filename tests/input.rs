@@ -512,3 +512,22 @@ fn a_duration_that_is_none_is_named_with_its_form() {
     }
     scene.and_nothing_was_lost();
 }
+
+#[test]
+fn a_path_that_is_longer_than_any_path_may_be_is_named_and_the_rest_is_stored() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let here = story.directory("here").with("STOPOVER_CHECKPOINT", "off");
+    here.pull().exits(0);
+    let name = "d".repeat(250);
+    let mode = nix::sys::stat::Mode::S_IRWXU;
+    let mut at = nix::fcntl::open(&here.path, nix::fcntl::OFlag::O_PATH, mode).unwrap();
+    for _ in 0..17 {
+        nix::sys::stat::mkdirat(&at, &name[..], mode).unwrap();
+        at = nix::fcntl::openat(&at, &name[..], nix::fcntl::OFlag::O_PATH, mode).unwrap();
+    }
+    here.file("short.txt", "short");
+    here.commit().exits(3).says("dddd").says("name-refused");
+    assert_eq!(story.objects(), ["short.txt"]);
+    here.run_script("echo more > more.txt").exits(82).says("name-refused");
+}

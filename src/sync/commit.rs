@@ -26,7 +26,7 @@ use super::{
 use crate::{
     config::{Config, Mode, OnDeadline},
     plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
-    report::{Conflict, Events, LiveTreeState, NotStored, Receipt},
+    report::{Conflict, Events, LiveTreeState, Receipt},
     rows::{ETag, Hash, Kind, RelPath, Rows},
     snapshot::{Head, SnapshotId},
     state::{Mine, Pending, Ready, State},
@@ -410,7 +410,7 @@ impl<'a> Committer<'a> {
         Receipt {
             snapshot: next.and_then(told),
             durable: true,
-            partial: !local.not_stored.is_empty(),
+            partial: local.is_partial(),
             quiet,
             files_changed: files.len() as u64 - deleted,
             files_deleted: deleted,
@@ -418,11 +418,7 @@ impl<'a> Committer<'a> {
             requests: 0,
             seconds: 0.0,
             live_tree: LiveTreeState::Current,
-            not_stored: local
-                .not_stored
-                .iter()
-                .map(|(path, reason)| NotStored { path: path.to_string(), reason: *reason })
-                .collect(),
+            not_stored: local.lost(),
             not_deleted: not_deleted(outcome),
             conflicts: conflicts
                 .map(|(path, copy)| Conflict { path: path.to_string(), copy: copy.to_string() })

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     plan::{Base, Merged, Owners, Seen, UploadPlan, merge3_plain, ours_for_merge},
-    report::{NotDeleted, NotStoredReason},
+    report::{NotDeleted, NotStored, NotStoredReason},
     rows::{ETag, Kind, RelPath, Removed, Row, Rows},
     store::Probed,
     worktree::{Directory, Presence, Scan},
@@ -20,6 +20,8 @@ pub(super) struct Local {
     rows: Rows,
     gone: BTreeSet<RelPath>,
     pub(super) not_stored: BTreeMap<RelPath, NotStoredReason>,
+    /// Names on the disk that are no paths, as people may read them.
+    refused: Vec<String>,
 }
 
 impl Local {
@@ -31,12 +33,13 @@ impl Local {
         let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
         let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
         let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
-        Self { rows, gone, not_stored: unreadable.chain(changing).collect() }
+        let refused = scan.refused.iter().map(|(name, _)| name.clone()).collect();
+        Self { rows, gone, not_stored: unreadable.chain(changing).collect(), refused }
     }
 
     pub(super) fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
         let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
-        let partial = partial || !not_stored.is_empty();
+        let partial = partial || self.is_partial();
         let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial };
         let ours = ours_for_merge(&seen, base);
         let merged = merge3_plain(base, &ours, theirs);
@@ -53,7 +56,19 @@ impl Local {
             }
         }
         self.not_stored.extend(outcome.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
-        !self.not_stored.is_empty() || !outcome.deleted
+        self.is_partial() || !outcome.deleted
+    }
+
+    /// Whether something of the scan is not stored.
+    pub(super) fn is_partial(&self) -> bool {
+        !self.not_stored.is_empty() || !self.refused.is_empty()
+    }
+
+    /// What is not stored, for the receipt.
+    pub(super) fn lost(&self) -> Vec<NotStored> {
+        let refused = self.refused.iter().map(|name| (name.clone(), NotStoredReason::NameRefused));
+        let paths = self.not_stored.iter().map(|(path, reason)| (path.to_string(), *reason));
+        paths.chain(refused).map(|(path, reason)| NotStored { path, reason }).collect()
     }
 }
 

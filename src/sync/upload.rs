@@ -153,8 +153,9 @@ fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
     let deleted = files.clone().filter(|change| change.change == ChangeKind::Deleted).count() as u64;
     let unreadable = scan.unreadable.iter().map(|(path, _)| (path, NotStoredReason::Unreadable));
     let changing = scan.changing.iter().map(|path| (path, NotStoredReason::Changing));
-    let not_stored: Vec<NotStored> =
-        unreadable.chain(changing).map(|(path, reason)| NotStored { path: path.to_string(), reason }).collect();
+    let refused = scan.refused.iter().map(|(name, _)| (name.clone(), NotStoredReason::NameRefused));
+    let named = unreadable.chain(changing).map(|(path, reason)| (path.to_string(), reason)).chain(refused);
+    let not_stored: Vec<NotStored> = named.map(|(path, reason)| NotStored { path, reason }).collect();
     Receipt {
         snapshot: None,
         durable: true,
