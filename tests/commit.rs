@@ -308,3 +308,17 @@ fn a_commit_that_is_cancelled_leaves_no_parts_behind() {
     here.commit().exits(0);
     assert_eq!(story.objects(), ["large.bin"]);
 }
+
+#[test]
+fn a_workspace_that_is_read_only_is_neither_uploaded_to_nor_deleted() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    story.object("a.txt", "1");
+    let here = story.directory("here").with("STOPOVER_MODE", "read-only");
+    here.file("b.txt", "1");
+    let url = story.url();
+    let path = here.path.display().to_string();
+    here.stopover(&["upload", &url, &path]).exits(4).says("read-only");
+    here.stopover(&["delete", &url, "--yes"]).exits(4).says("read-only");
+    assert_eq!(story.objects(), ["a.txt"]);
+}

@@ -19,12 +19,12 @@ use super::{
     publish::{Published, next_head, publish},
     remote::{HeadAt, present_tree, read_head, read_tree},
     session::{
-        boot_id, connect, flush, lock, open_directory, origin, owners, scan_directory, set_origin, settle_pending,
-        told, totals, with_abilities, workspace,
+        boot_id, connect, flush, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
+        settle_pending, told, totals, with_abilities, workspace,
     },
 };
 use crate::{
-    config::{Config, Mode, OnDeadline},
+    config::{Config, OnDeadline},
     plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
     report::{Conflict, Events, LiveTreeState, Receipt},
     rows::{ETag, Hash, Kind, RelPath, Rows},
@@ -50,9 +50,7 @@ pub async fn commit(
     control: Option<Control>,
     events: &dyn Events,
 ) -> Result<Receipt, SyncError> {
-    if config.mode == Mode::ReadOnly && !config.call.dry_run {
-        return Err(SyncError::Guard("STOPOVER_MODE=read-only: nothing is committed".to_owned()));
-    }
+    refuse_read_only(config, "committed")?;
     let mut committer = Committer::open(config, setting).await?;
     let control = control.unwrap_or_default();
     if !control.is_last() {

@@ -10,7 +10,8 @@ use super::{
     publish::{Published, publish},
     remote::{random, read_head, written},
     session::{
-        adopt, connect, open_directory, origin, owners, scan_directory, told, totals, with_abilities, workspace,
+        adopt, connect, open_directory, origin, owners, refuse_read_only, scan_directory, told, totals, with_abilities,
+        workspace,
     },
 };
 use crate::{
@@ -172,6 +173,7 @@ fn conflicts(rows: &Rows) -> Vec<Conflict> {
 /// # Errors
 /// The server; what is not deleted then is garbage below a tombstone, and the next `delete` goes on.
 pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, SyncError> {
+    refuse_read_only(config, "deleted")?;
     let store = connect(config).await?;
     let listed = everything(&store).await?;
     let mut removed = Removed::default();

@@ -275,6 +275,14 @@ pub(super) fn staging(config: &Config) -> PathBuf {
     config.state.join("staging")
 }
 
+/// Refuses to write to a workspace that is only to be read.
+pub(super) fn refuse_read_only(config: &Config, done: &str) -> Result<(), SyncError> {
+    if config.mode == Mode::ReadOnly && !config.call.dry_run {
+        return Err(SyncError::Guard(format!("STOPOVER_MODE=read-only: nothing is {done}")));
+    }
+    Ok(())
+}
+
 /// Refuses to work behind the back of a supervisor that looks after the directory.
 pub(super) fn refuse_supervised(config: &Config) -> Result<(), SyncError> {
     if std::os::unix::net::UnixStream::connect(config.state.join("commit.sock")).is_ok() {

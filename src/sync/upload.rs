@@ -8,7 +8,10 @@ use super::{
     live_tree::LiveTree,
     local::{needed, not_deleted, stored_rows},
     publish::{Published, next_head, publish},
-    session::{connect, open_directory, refuse_supervised, rules, scan_directory, told, with_abilities, workspace},
+    session::{
+        connect, open_directory, refuse_read_only, refuse_supervised, rules, scan_directory, told, with_abilities,
+        workspace,
+    },
 };
 use crate::{
     config::Config,
@@ -48,6 +51,7 @@ const LOCKFILES: &[&str] = &[
 /// # Errors
 /// A guard, the server, the disk.
 pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> Result<Receipt, SyncError> {
+    refuse_read_only(config, "uploaded")?;
     refuse_supervised(config)?;
     let dir = open_directory(config, false)?;
     let url = workspace(config)?.url();
