@@ -322,3 +322,32 @@ fn a_workspace_that_is_read_only_is_neither_uploaded_to_nor_deleted() {
     here.stopover(&["delete", &url, "--yes"]).exits(4).says("read-only");
     assert_eq!(story.objects(), ["a.txt"]);
 }
+
+#[test]
+fn a_container_whose_notes_are_gone_does_not_revive_a_workspace_that_was_deleted() {
+    let server = Server::here();
+    for anew in [false, true] {
+        let story = Story::on(&server);
+        story.object("a.txt", "1");
+        let first = story.directory("first");
+        first.pull().exits(0);
+        first.file("b.txt", "1").commit().exits(0);
+        let here = story.directory(&format!("here-{anew}")).with("STOPOVER_CHECKPOINT", "off");
+        let running = here.start_run(&["sh", "-c", "trap 'exit 0' TERM; echo up; while :; do sleep 0.02; done"]);
+        running.prints("up");
+        first.flag(&["--yes"]).stopover(&["delete", &story.url()]).exits(0);
+        // Even the tombstone may go.
+        for key in story.outsider.keys("") {
+            story.outsider.delete(&key);
+        }
+        if anew {
+            let other = story.directory("other");
+            other.pull().exits(0);
+            other.file("anew.txt", "1").commit().exits(0);
+        }
+        here.remove(".stopover").file("c.txt", "1");
+        running.term();
+        running.ends().exits(82).says("was deleted");
+        assert_eq!(story.objects(), if anew { vec!["anew.txt"] } else { vec![] });
+    }
+}

@@ -468,13 +468,17 @@ async fn remember(
     tracing::warn!("{} was removed: everything is hashed again", state.path().display());
     let mut mine = Mine { workspace: url.to_owned(), directory: Some(dir.identity()), ..Mine::default() };
     let mut rows = None;
-    if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok())
-        && let Some(tree) = read_tree(store, &id).await?
-    {
+    if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok()) {
+        let (tree, head) = futures_util::future::try_join(read_tree(store, &id), read_head(store)).await?;
+        // Only who deletes a workspace removes its trees, or its head.
+        let Some(head) = head.filter(|at| tree.is_some() || at.head.knows(&id)) else {
+            return Err(SyncError::Deleted(url.to_owned(), dir.path().display().to_string()));
+        };
+        mine.birth = Some(head.head.birth.to_string());
         mine.snapshot = Some(id.to_string());
         mine.seen = Some(id.to_string());
         mine.seq = id.seq();
-        rows = Some(tree.rows);
+        rows = tree.map(|tree| tree.rows);
     }
     state.set_mine(&mine)?;
     // What PID 1 restored it restored in this boot.
