@@ -351,3 +351,18 @@ fn a_container_whose_notes_are_gone_does_not_revive_a_workspace_that_was_deleted
         assert_eq!(story.objects(), if anew { vec!["anew.txt"] } else { vec![] });
     }
 }
+
+#[test]
+fn an_edit_of_a_stored_file_that_the_rules_ignore_by_now_is_named() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        story.object("kept.txt", "1").object("edited.txt", "1");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file(".gitignore", "*.txt\n").commit().exits(0).never_says("edited.txt");
+        here.file("edited.txt", "2").file("other", "1");
+        let ended = here.flag(&["--json"]).commit().exits(0).says("edited.txt");
+        assert!(!ended.stderr.contains("kept.txt"), "{}", ended.stderr);
+        assert_eq!(story.object_text("edited.txt"), "1", "on {}", server.name());
+    }
+}

@@ -5,7 +5,7 @@
 //! directories), each row with the version of the object it is true for.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Mutex,
     time::Instant,
 };
@@ -17,7 +17,8 @@ use super::{
     live_tree::{LiveTree, Outcome},
     local::{Local, needed, not_deleted, stored_rows, undeleted, with_versions},
     publish::{Published, next_head, publish},
-    remote::{HeadAt, present_tree, read_head, read_tree},
+    pull::look_closely,
+    remote::{HeadAt, blocking, present_tree, read_head, read_tree},
     session::{
         boot_id, connect, flush, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
         settle_pending, told, totals, with_abilities, workspace,
@@ -27,11 +28,11 @@ use crate::{
     config::{Config, OnDeadline},
     plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
     report::{Conflict, Events, LiveTreeState, Receipt},
-    rows::{ETag, Hash, Kind, RelPath, Rows},
+    rows::{ETag, Hash, Kind, RelPath, Row, Rows},
     snapshot::{Head, SnapshotId},
     state::{Mine, Pending, Ready, State},
     store::{Counters, Store},
-    worktree::{Directory, Index, Scan},
+    worktree::{Directory, Index, Presence, Scan},
 };
 
 /// How often a lost race is run again.
@@ -201,6 +202,7 @@ impl<'a> Committer<'a> {
             self.check(head.as_ref())?;
             if let Some(receipt) = self.try_once(&scan, head.as_ref(), quiet, control, events).await? {
                 self.warn(&scan);
+                self.warn_of_ignored_edits(&scan).await?;
                 return Ok(self.stamped(receipt));
             }
             head = read_head(&self.store).await?;
@@ -442,6 +444,41 @@ impl<'a> Committer<'a> {
         for mount in &scan.mounts {
             tracing::warn!("{mount} is a mount point: what is on it is not stored");
         }
+    }
+
+    /// A file that was stored before the rules ignored it keeps its object until it is removed; its edits are lost with
+    /// this disk, so each such file is named.
+    async fn warn_of_ignored_edits(&self, scan: &Scan) -> Result<(), SyncError> {
+        let Some(origin) = &self.origin else { return Ok(()) };
+        let seen: BTreeSet<&RelPath> =
+            scan.unreadable.iter().map(|(path, _)| path).chain(&scan.changing).chain(&scan.mounts).collect();
+        let unseen = |path: &RelPath| {
+            !scan.rows.contains_key(path) && !seen.contains(path) && !path.ancestors().any(|up| seen.contains(&up))
+        };
+        let ignored: Vec<(RelPath, Row)> = origin
+            .iter()
+            .filter(|(path, row)| row.kind == Kind::File && unseen(path))
+            .map(|(path, row)| (path.clone(), row.clone()))
+            .collect();
+        if ignored.is_empty() {
+            return Ok(());
+        }
+        let dir = self.dir.try_clone()?;
+        let is_edited = move |(path, row): &(RelPath, Row)| match dir.look(path) {
+            Presence::There(stat) if stat.kind == Some(Kind::File) => {
+                (stat.size, stat.mtime_ns) != (row.size, row.mtime_ns)
+                    && look_closely(&dir, path).is_some_and(|there| !there.same_content(row))
+            }
+            _ => false,
+        };
+        let edited: Vec<_> = blocking(move || ignored.into_iter().filter(is_edited).collect()).await?;
+        for (path, _) in &edited {
+            tracing::warn!(
+                "{path} was stored before the rules ignored it, and was edited since: the edit is not stored; \
+                 `stopover explain` names the rule"
+            );
+        }
+        Ok(())
     }
 
     fn warn_of_size(&self, rows: &Rows) {

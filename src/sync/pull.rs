@@ -476,7 +476,7 @@ impl Puller<'_> {
 }
 
 /// A row for what is there although the scan passed it over; its content as it is now.
-fn look_closely(dir: &Directory, path: &RelPath) -> Option<Row> {
+pub(super) fn look_closely(dir: &Directory, path: &RelPath) -> Option<Row> {
     let Presence::There(stat) = dir.look(path) else { return None };
     let meta = |row: Row| Row { uid: stat.uid, gid: stat.gid, mtime_ns: stat.mtime_ns, ..row };
     match stat.kind {

@@ -9,7 +9,7 @@ use std::{
 
 use super::{SyncError, remote::blocking};
 use crate::{
-    config::{Config, GitPolicy, OwnerPolicy, Workspace},
+    config::{Config, GitPolicy, Mode, OwnerPolicy, Workspace},
     plan::{Owners, adopt_owners},
     rows::{Rows, tree_digest},
     snapshot::{Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
