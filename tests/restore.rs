@@ -211,18 +211,40 @@ fn what_a_killed_restore_left_and_others_deleted_since_is_not_brought_back() {
         let story = Story::behind(&front, &server);
         story.object("d/first.txt", "1").object("package.json", "{}").object("stays.txt", "1");
         let here = story.directory("here");
-        // A manifest comes before all others.
         let held = front.hold(any().op("GetObject").key("stays.txt"));
         let running = here.start(&["pull"]);
         held.reached();
+        while !here.has("package.json") {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
         running.kill();
         assert_eq!(running.ends().code(), 137);
         front.heal();
-        assert!(here.has("package.json"));
         story.no_object("package.json").no_object("d/first.txt");
         here.pull().exits(0);
         assert_eq!(here.paths(), ["stays.txt"], "on {}", server.name());
         here.file("new.txt", "new").commit().exits(0);
         assert_eq!(story.objects(), ["new.txt", "stays.txt"], "on {}", server.name());
     }
+}
+
+#[test]
+fn the_start_command_is_looked_for_when_the_whole_workspace_is_there() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    story.object("requirements.txt", "").object("main.py", "print('found')");
+    let hold = front.hold(any().op("GetObject").key("main.py"));
+    let here = story.directory("here").with("STOPOVER_INSTALL", "touch installed");
+    let run = here.start_run(&[]);
+    hold.reached();
+    // What must not come cannot be waited for: an install that begins by now does so within this time, mostly.
+    for _ in 0..50 {
+        assert!(!here.has("installed"), "an install may need any file");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    hold.release();
+    let ended = run.ends();
+    ended.exits(0).printed("found");
+    assert!(here.has("installed"));
 }

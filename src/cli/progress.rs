@@ -152,10 +152,6 @@ impl Events for Listener {
         shown.finished = done;
     }
 
-    fn lockfiles(&self) {
-        self.tell(b'm');
-    }
-
     fn ready(&self) {
         self.tell(b'r');
     }
@@ -205,13 +201,12 @@ mod tests {
     fn pid_1_gets_one_byte_for_each_moment_and_the_receipt_before_it() {
         let ((mut events, status), (mut receipts, receipt)) = (pipe(), pipe());
         let listener = Listener::quiet(Some(status), Some(receipt), LogFormat::Text);
-        listener.lockfiles();
         listener.ready();
         listener.durable(&Receipt::failed(&"no"));
         drop(listener);
         let mut bytes = Vec::new();
         events.read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes, b"mrd");
+        assert_eq!(bytes, b"rd");
         let mut text = String::new();
         receipts.read_to_string(&mut text).unwrap();
         assert!(text.ends_with("\"error\":\"no\"}\n") && text.lines().count() == 1, "{text}");

@@ -319,7 +319,7 @@ impl StoreUrl {
 /// the child inherits; `None` where PID 1 gives none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Handover {
-    /// Where the child writes its one-byte events: `m` lockfiles are there, `r` ready, `d` durable.
+    /// Where the child writes its one-byte events: `r` ready, `d` durable.
     pub status: Option<i32>,
     /// Where it writes its receipt (opaque to PID 1), or its start command as NUL-separated words.
     pub receipt: Option<i32>,

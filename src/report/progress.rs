@@ -63,8 +63,6 @@ impl Progress {
 pub trait Events: Send + Sync {
     /// Some way further.
     fn progress(&self, progress: Progress);
-    /// Manifests and lockfiles are on the disk: an install may begin.
-    fn lockfiles(&self);
     /// The restore has succeeded.
     fn ready(&self);
     /// The commit is durable; the catch-up goes on.
@@ -77,7 +75,6 @@ pub struct Unheard;
 
 impl Events for Unheard {
     fn progress(&self, _: Progress) {}
-    fn lockfiles(&self) {}
     fn ready(&self) {}
     fn durable(&self, _: &Receipt) {}
 }

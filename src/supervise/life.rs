@@ -411,7 +411,6 @@ impl<'a> Life<'a> {
         for at in 0..self.children.len() {
             for event in self.children[at].read() {
                 match event {
-                    b'm' => self.installed.lockfiles_are_there(),
                     b'd' if !self.children[at].durable => {
                         self.children[at].durable = true;
                         durable = true;

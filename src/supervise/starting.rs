@@ -62,9 +62,7 @@ pub(super) enum Restore {
 /// Where the install is.
 pub(super) enum Installed {
     NotNeeded,
-    Waiting {
-        lockfiles: bool,
-    },
+    Waiting,
     Running,
     /// Its report, JSON.
     Done(Option<String>),
@@ -73,14 +71,7 @@ pub(super) enum Installed {
 
 impl Installed {
     pub(super) fn new(needed: bool) -> Self {
-        if needed { Self::Waiting { lockfiles: false } } else { Self::NotNeeded }
-    }
-
-    /// The pull has all manifests and lockfiles.
-    pub(super) fn lockfiles_are_there(&mut self) {
-        if let Self::Waiting { lockfiles } = self {
-            *lockfiles = true;
-        }
+        if needed { Self::Waiting } else { Self::NotNeeded }
     }
 }
 
@@ -109,7 +100,8 @@ impl Life<'_> {
             }
         };
         match self.installed {
-            Installed::Waiting { lockfiles } if restored || lockfiles => self.begin_install(now),
+            // Install scripts and the search for a start command may look at any file.
+            Installed::Waiting if restored => self.begin_install(now),
             Installed::Failed
                 // What an earlier life left is being stored by the checkpoint that began when the restore ended.
                 if self.children.is_empty() => {
@@ -301,7 +293,12 @@ impl Life<'_> {
         }
         if ending != Ending::Exited(0) || child.failure.is_some() {
             let how = child.failure.map_or_else(|| told(ending), |failure| not_executed(failure.step, failure.errno));
-            self.log.error(format_args!("the install failed ({how}); the app is not started"));
+            // What failed it has said itself: an install, or the search for a start command.
+            if ending == Ending::Exited(Exit::InstallFailed.code()) {
+                self.log.error("the app is not started");
+            } else {
+                self.log.error(format_args!("the install failed ({how}); the app is not started"));
+            }
             self.installed = Installed::Failed;
             return;
         }

@@ -5,10 +5,7 @@ use std::{
     collections::BTreeSet,
     io::Read,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures_util::{StreamExt, stream};
@@ -26,44 +23,6 @@ use crate::{
 const WHOLE: u64 = 8 << 20;
 /// How often an object that others keep replacing is read again.
 const TRIES: u32 = 5;
-
-/// Names of files that package managers read first: they come before all others, so that an install can begin.
-const MANIFESTS: &[&[u8]] = &[
-    b"package.json",
-    b"package.json5",
-    b"package-lock.json",
-    b"npm-shrinkwrap.json",
-    b"pnpm-lock.yaml",
-    b"pnpm-workspace.yaml",
-    b"yarn.lock",
-    b".yarnrc.yml",
-    b".npmrc",
-    b"bun.lock",
-    b"bun.lockb",
-    b"deno.json",
-    b"deno.jsonc",
-    b"deno.lock",
-    b"pyproject.toml",
-    b"uv.lock",
-    b"poetry.lock",
-    b"pdm.lock",
-    b"Pipfile",
-    b"Pipfile.lock",
-    b"requirements.txt",
-    b"composer.json",
-    b"composer.lock",
-    b"Gemfile",
-    b"Gemfile.lock",
-    b"go.mod",
-    b"go.sum",
-    b"go.work",
-    b"Cargo.toml",
-    b"Cargo.lock",
-    b"mix.exs",
-    b"mix.lock",
-    b"packages.lock.json",
-    b"Procfile",
-];
 
 /// What a restore did.
 #[derive(Debug, Default)]
@@ -221,31 +180,15 @@ impl Restorer<'_> {
         }
     }
 
-    /// Files, many at once; manifests before the others, small ones and large ones alike.
+    /// Files, many at once.
     async fn fetch_all(&self, fetches: &[Fetch], done: &mut Done) -> Result<(), SyncError> {
-        let (first, rest): (Vec<&Fetch>, Vec<&Fetch>) =
-            fetches.iter().partition(|fetch| MANIFESTS.contains(&fetch.path.name()));
         let total: u64 = fetches.iter().map(|fetch| fetch.row.size).sum();
-        let got = AtomicU64::new(0);
-        self.fetch_some(&first, done, &got, total).await?;
-        if done.failed.is_empty() {
-            self.events.lockfiles();
-        }
-        self.fetch_some(&rest, done, &got, total).await
-    }
-
-    async fn fetch_some(
-        &self,
-        fetches: &[&Fetch],
-        done: &mut Done,
-        got: &AtomicU64,
-        total: u64,
-    ) -> Result<(), SyncError> {
+        let mut so_far = 0;
         let width = self.store.widths().0.max(1);
-        let mut running = stream::iter(fetches.iter().map(|fetch| async move { (*fetch, self.fetch(fetch).await) }))
+        let mut running = stream::iter(fetches.iter().map(|fetch| async move { (fetch, self.fetch(fetch).await) }))
             .buffer_unordered(width);
         while let Some((fetch, result)) = running.next().await {
-            let so_far = got.fetch_add(fetch.row.size, Ordering::Relaxed) + fetch.row.size;
+            so_far += fetch.row.size;
             self.events.progress(Progress::new(Phase::Download, so_far, total, Some(fetch.path.to_string())));
             match result {
                 Ok(Some((row, index))) => {
