@@ -366,3 +366,42 @@ fn an_edit_of_a_stored_file_that_the_rules_ignore_by_now_is_named() {
         assert_eq!(story.object_text("edited.txt"), "1", "on {}", server.name());
     }
 }
+
+/// The most memory that a running process has had so far, MiB.
+fn most_memory(running: &support::story::Running) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn many_files_of_eight_mib_are_not_all_in_memory_at_once() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = story.directory("here").with("STOPOVER_CONCURRENCY", "48/48");
+    here.pull().exits(0);
+    let mut bytes = vec![7; 8 << 20];
+    for number in 0..48_u8 {
+        bytes[0] = number;
+        here.file(&format!("{number}.bin"), &bytes);
+    }
+    let held = front.hold(any().op("PutObject").class(Class::Head).once());
+    let running = here.start(&["commit"]);
+    held.reached();
+    let used = most_memory(&running);
+    assert!(used < 200, "a commit used {used} MiB");
+    held.release();
+    running.ends().exits(0);
+    story.object("zz-last", "z");
+    let next = story.directory("next").with("STOPOVER_CONCURRENCY", "48/48");
+    let held = front.hold(any().op("GetObject").key("zz-last").once());
+    let running = next.start(&["pull"]);
+    held.reached();
+    // It is on its way beside the last of the others.
+    let used = most_memory(&running);
+    assert!(used < 200, "a pull used {used} MiB");
+    held.release();
+    running.ends().exits(0);
+    assert_eq!(next.paths().len(), 49);
+}

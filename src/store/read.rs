@@ -354,7 +354,8 @@ impl Reader {
 
 /// The bytes of a body that must have `size`.
 async fn whole(mut body: ByteStream, size: u64) -> Result<Bytes, Trouble> {
-    let mut bytes = BytesMut::new();
+    // Grown by doubling it would take up to twice its size. What is announced is not believed at any price.
+    let mut bytes = BytesMut::with_capacity(size.min(RANGE) as usize);
     while let Some(chunk) = next(&mut body).await? {
         if (bytes.len() + chunk.len()) as u64 > size {
             return Err(Trouble::broken("more bytes came than were announced"));

@@ -19,6 +19,7 @@ use super::{
     publish::{Published, next_head, publish},
     pull::look_closely,
     remote::{HeadAt, blocking, present_tree, read_head, read_tree},
+    room::Room,
     session::{
         boot_id, connect, flush, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
         settle_pending, told, totals, with_abilities, workspace,
@@ -274,6 +275,7 @@ impl<'a> Committer<'a> {
             known: &known,
             stop: &stop,
             control,
+            room: Room::new(),
             events,
         };
         let outcome = live_tree.run(&plan).await?;

@@ -20,6 +20,7 @@ use super::{
     Control, SyncError,
     import::hash_object,
     remote::{HeadAt, blocking, is_still},
+    room::Room,
     sources::{Hashing, Remote, is_same, stat_of},
 };
 use crate::{
@@ -79,6 +80,8 @@ pub(super) struct LiveTree<'a> {
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
     /// Knows when no request may be waited for any more.
     pub(super) control: &'a Control,
+    /// For files that go whole.
+    pub(super) room: Room,
     pub(super) events: &'a dyn Events,
 }
 
@@ -265,6 +268,10 @@ impl LiveTree<'_> {
     /// Puts one file of the directory.
     async fn put(&self, put: &PlannedPut) -> Result<One, SyncError> {
         let From::Local(local) = &put.from else { return Ok(One::Not(NotStoredReason::Changing)) };
+        let _place = match put.row.size {
+            size @ 0..=WHOLE => self.room.take(size).await,
+            _ => None,
+        };
         let content = match self.read(local, &put.row).await? {
             Ok(content) => content,
             Err(reason) => return Ok(One::Not(reason)),

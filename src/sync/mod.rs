@@ -16,6 +16,7 @@ mod publish;
 mod pull;
 mod remote;
 mod restore;
+mod room;
 mod session;
 mod sources;
 mod upload;

@@ -11,6 +11,7 @@ use super::{
     import::{self, Found},
     remote::HeadAt,
     restore::{Done, Restorer, unwritten},
+    room::Room,
     session::{
         adopt, boot_id, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin,
         settle_pending, staging, told, totals, workspace,
@@ -298,6 +299,7 @@ impl Puller<'_> {
             writer: &writer,
             import: &self.found.import,
             scanned: &self.scan.index,
+            room: Room::new(),
             aside,
             events,
         };

@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
-use super::{SyncError, remote::blocking};
+use super::{SyncError, remote::blocking, room::Room};
 use crate::{
     plan::{Clear, Fetch, Import, Meta, RestorePlan, Source},
     report::{Events, Phase, Progress},
@@ -48,6 +48,8 @@ pub(super) struct Restorer<'a> {
     /// The stats that the scan saw.
     pub(super) scanned: &'a Index,
     pub(super) aside: PathBuf,
+    /// For files that come whole.
+    pub(super) room: Room,
     pub(super) events: &'a dyn Events,
 }
 
@@ -261,6 +263,7 @@ impl Restorer<'_> {
         };
         let path = fetch.path.clone();
         if row.size <= WHOLE {
+            let _place = self.room.take(row.size).await;
             let Got::Found(object) = self.store.get(key, GetIf::Match(etag)).await? else {
                 return Ok(Version::Moved);
             };

@@ -8,6 +8,7 @@ use super::{
     live_tree::LiveTree,
     local::{needed, not_deleted, stored_rows},
     publish::{Published, next_head, publish},
+    room::Room,
     session::{
         connect, open_directory, refuse_read_only, refuse_supervised, rules, scan_directory, told, with_abilities,
         workspace,
@@ -92,6 +93,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
                 known: &[&theirs],
                 stop: &|| false,
                 control: &Control::default(),
+                room: Room::new(),
                 events,
             };
             let outcome = live_tree.run(&plan).await?;
