@@ -405,3 +405,19 @@ fn many_files_of_eight_mib_are_not_all_in_memory_at_once() {
     running.ends().exits(0);
     assert_eq!(next.paths().len(), 49);
 }
+
+#[test]
+fn keys_below_a_state_directory_inside_the_workspace_are_not_written_there() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    story.object("a.txt", "1").object("var/state/mine", "{}").object("var/state/aside/x", "x").object("var/y", "y");
+    let here = story.directory("here");
+    here.folder("var");
+    let state = here.path.join("var/state");
+    let here = here.with("STOPOVER_STATE", &state.display().to_string());
+    here.pull();
+    assert_eq!(here.text("var/y"), "y");
+    assert!(!here.has("var/state/aside/x"));
+    here.file("b.txt", "1").commit().exits(0);
+    assert_eq!(story.objects(), ["a.txt", "b.txt", "var/state/aside/x", "var/state/mine", "var/y"]);
+}

@@ -30,6 +30,9 @@ pub enum Refusal {
     /// Other keys lie below it.
     #[error("it is also a directory of other keys")]
     AlsoDirectory,
+    /// It is, or lies in, the state directory, or is a file in its way.
+    #[error("it is stopover's own state directory, or lies in it (STOPOVER_STATE)")]
+    State,
 }
 
 /// A key that is not taken.
@@ -56,9 +59,11 @@ pub struct Unread {
 
 /// What an import should know besides keys and tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ImportOptions {
+pub struct ImportOptions<'a> {
     /// The owner, as user and group, of what no row knows.
     pub owner: (u32, u32),
+    /// The state directory, where it lies in the workspace under a name of its own.
+    pub state: Option<&'a RelPath>,
 }
 
 /// What the live tree holds.
@@ -92,9 +97,15 @@ pub fn import(
     objects: &[Object],
     tree: Option<TreeRows<'_>>,
     ignored: impl Fn(&RelPath, Kind) -> bool,
-    options: ImportOptions,
+    options: ImportOptions<'_>,
 ) -> Import {
     let mut import = Import::default();
+    let is_state = |path: &RelPath, kind: Kind| {
+        options
+            .state
+            .is_some_and(|state| path == state || path.is_below(state) || kind != Kind::Dir && state.is_below(path))
+    };
+    let mut elsewhere = BTreeSet::new();
     let none = (Rows::new(), Removed::new());
     let tree = tree.unwrap_or(TreeRows { rows: &none.0, removed: &none.1 });
     let mut files: BTreeMap<RelPath, &Object> = BTreeMap::new();
@@ -102,6 +113,10 @@ pub fn import(
     for object in objects {
         match read_key(object) {
             Ok(None) => {}
+            Ok(Some((path, kind))) if is_state(&path, kind) => {
+                import.refused.push(RefusedKey { key: object.key.clone(), reason: Refusal::State });
+                elsewhere.insert(path);
+            }
             Ok(Some((path, kind))) => {
                 let vouched = tree.rows.get(&path).is_some_and(|row| row.kind == kind);
                 if tree.removed.get(&path) == Some(&Some(object.etag.clone())) {
@@ -118,7 +133,7 @@ pub fn import(
         }
     }
     let directories = directories_of(&files, &markers);
-    let mut elsewhere: BTreeSet<RelPath> = import.ignored.iter().chain(import.hidden.keys()).cloned().collect();
+    elsewhere.extend(import.ignored.iter().chain(import.hidden.keys()).cloned());
     files.retain(|path, object| {
         let also = directories.contains_key(path);
         if also {
@@ -145,7 +160,7 @@ pub fn import(
         }
     }
     import.markers = markers.into_iter().map(|(path, object)| (path, object.etag.clone())).collect();
-    import.take_from_tree(tree.rows, &elsewhere);
+    import.take_from_tree(tree.rows, &elsewhere, is_state);
     import.ignored.sort();
     import.refused.sort_by(|a, b| a.key.cmp(&b.key));
     import
@@ -178,8 +193,13 @@ impl Import {
     }
 
     /// What the LIST cannot hold, and what it lacks; `elsewhere` is listed, but not taken. Path order takes a directory before what lies in it.
-    fn take_from_tree(&mut self, tree: &Rows, elsewhere: &BTreeSet<RelPath>) {
-        for (path, row) in tree {
+    fn take_from_tree(
+        &mut self,
+        tree: &Rows,
+        elsewhere: &BTreeSet<RelPath>,
+        is_state: impl Fn(&RelPath, Kind) -> bool,
+    ) {
+        for (path, row) in tree.iter().filter(|(path, row)| !is_state(path, row.kind)) {
             if self.rows.contains_key(path) || self.unread.contains_key(path) {
                 continue;
             }

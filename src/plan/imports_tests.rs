@@ -13,7 +13,7 @@ fn rows(rows: &Rows) -> TreeRows<'_> {
 }
 
 fn plain(objects: &[Object], tree: Option<TreeRows<'_>>) -> Import {
-    import(objects, tree, |_, _| false, ImportOptions { owner: (5, 6) })
+    import(objects, tree, |_, _| false, ImportOptions { owner: (5, 6), state: None })
 }
 
 /// The live tree of these rows.
@@ -151,6 +151,22 @@ fn what_is_ignored_is_dropped_unless_the_tree_vouches_for_it() {
     assert_eq!(found.ignored, [path("dist/new")]);
     assert!(found.rows.contains_key(&path("dist/kept")));
     assert_eq!(found.unread.keys().map(ToString::to_string).collect::<Vec<_>>(), ["a", "dist/edited"]);
+    assert!(found.missing.is_empty());
+}
+
+#[test]
+fn what_has_the_place_of_the_state_directory_is_refused() {
+    let tree = table(&[("var/state/link", link("x")), ("var/state/old", file("1")), ("var/kept", file("1"))]);
+    let objects =
+        ["var", "var/state/mine", "var/state", "var/state/", "var/states", "var/kept"].map(|key| object(key, "1"));
+    let state = path("var/state");
+    let options = ImportOptions { state: Some(&state), ..ImportOptions::default() };
+    let found = import(&objects, Some(rows(&tree)), |_, _| false, options);
+    let mut refused: Vec<_> = found.refused.iter().map(|refused| &*refused.key).collect();
+    refused.sort_unstable();
+    assert_eq!(refused, ["var", "var/state", "var/state/", "var/state/mine"]);
+    assert_eq!(found.rows.keys().map(ToString::to_string).collect::<Vec<_>>(), ["var", "var/kept"]);
+    assert_eq!(found.unread.keys().map(ToString::to_string).collect::<Vec<_>>(), ["var/states"]);
     assert!(found.missing.is_empty());
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Found {
 }
 
 /// Reads head, listing and tree until they belong together.
-pub(super) async fn look(store: &Store, rules: &RuleOptions, owner: (u32, u32)) -> Result<Found, SyncError> {
+pub(super) async fn look(store: &Store, rules: &RuleOptions, options: ImportOptions<'_>) -> Result<Found, SyncError> {
     let late = || {
         SyncError::TimedOut(format!(
             "{} gave no answer within {} s: check the endpoint and the network",
@@ -45,7 +45,7 @@ pub(super) async fn look(store: &Store, rules: &RuleOptions, owner: (u32, u32)) 
     for _ in 0..TRIES {
         let tree = present_tree(store, head.as_ref()).await?;
         if is_still(store, head.as_ref()).await? {
-            return join(store, rules, owner, head, tree, listed).await;
+            return join(store, rules, options, head, tree, listed).await;
         }
         (head, listed) = futures_util::future::try_join(read_head(store), list(store)).await?;
     }
@@ -58,17 +58,16 @@ async fn list(store: &Store) -> Result<Vec<Listed>, SyncError> {
 
 async fn join(
     store: &Store,
-    options: &RuleOptions,
-    owner: (u32, u32),
+    rules: &RuleOptions,
+    options: ImportOptions<'_>,
     head: Option<HeadAt>,
     tree: Option<(Rows, Removed)>,
     listed: Vec<Listed>,
 ) -> Result<Found, SyncError> {
-    let rules = rules_of(store, &listed, options).await?;
+    let rules = rules_of(store, &listed, rules).await?;
     let mut objects: Vec<Object> = listed.into_iter().map(object).collect();
     let known = tree.as_ref().map(|(rows, removed)| TreeRows { rows, removed });
     let ignored = |path: &RelPath, kind| !rules.verdict(path, kind).stored;
-    let options = ImportOptions { owner };
     let mut found = import(&objects, known, ignored, options);
     // What the listing lacks is looked for by name.
     let mut asked = BTreeSet::new();

@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     config::{Config, Expect},
-    plan::{Base, Owners, RestoreOptions, RestorePlan, Seen, merge3_plain, ours_for_merge, restore_plan},
+    plan::{
+        Base, ImportOptions, Owners, RestoreOptions, RestorePlan, Seen, merge3_plain, ours_for_merge, restore_plan,
+    },
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
     rows::{Hash, Kind, RelPath, Row, Rows},
     snapshot::{HeadState, SnapshotId},
@@ -115,7 +117,9 @@ async fn pull_untimed(
     let local_scan = scan_local(config, setting, &dir, past.index.clone());
     let owner = setting.run_user.unwrap_or((0, 0));
     let found_rules = rules(config);
-    let found = import::look(&store, &found_rules, owner);
+    let own = dir.state_below(&config.state);
+    let options = ImportOptions { owner, state: own.as_ref() };
+    let found = import::look(&store, &found_rules, options);
     let (scan, found) = futures_util::future::try_join(local_scan, found).await?;
     let mut puller = Puller { guarded, config, setting, store: &store, dir: &dir, past, found, scan, url, begun };
     puller.settle(state.as_ref())?;
@@ -167,7 +171,7 @@ async fn scan_local(config: &Config, setting: &Setting, dir: &Directory, index: 
 /// What a dry run says where the directory does not exist yet.
 async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled, SyncError> {
     let store = connect(config).await?;
-    let found = import::look(&store, &rules(config), (0, 0)).await?;
+    let found = import::look(&store, &rules(config), ImportOptions::default()).await?;
     let (files, bytes) = planned_totals(&found);
     let restored = Restored {
         snapshot: found.head.as_ref().and_then(|at| told(&at.head)),

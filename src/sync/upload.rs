@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
+    plan::{ChangeKind, ImportOptions, Merged, Order, changes, tombstones, upload_plan},
     report::{Events, LiveTreeState, NotStored, NotStoredReason, Receipt},
     rows::{Kind, RelPath, Rows},
     state::State,
@@ -71,7 +71,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
     let mut store = connect(&config).await?;
     let sent = Mutex::new(HashMap::new());
     for _ in 0..TRIES {
-        let mut found = import::look(&store, &rules(&config), (0, 0)).await?;
+        let mut found = import::look(&store, &rules(&config), ImportOptions::default()).await?;
         import::read_what_meets(&store, &mut found.import, &scan.rows, None).await?;
         let mut theirs = found.import.rows.clone();
         let unread: Vec<RelPath> = found.import.unread.keys().cloned().collect();

@@ -188,6 +188,12 @@ impl Directory {
         self.stepwise
     }
 
+    /// The path below this directory of a state directory that is not `.stopover`.
+    #[must_use]
+    pub fn state_below(&self, state: &Path) -> Option<RelPath> {
+        RelPath::new(self.below(state)?).ok()
+    }
+
     /// An absolute path as one below this directory, if it is.
     pub(super) fn below<'a>(&self, path: &'a Path) -> Option<&'a [u8]> {
         let below = path.strip_prefix(&self.path).or_else(|_| path.strip_prefix(&self.given)).ok()?;
