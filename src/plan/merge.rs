@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::copies::{self, Place};
-use crate::rows::{Kind, RelPath, Row, Rows};
+use crate::rows::{Kind, Pieces, RelPath, Row, Rows};
 
 /// The most copies one path gets where a history holds what gets none.
 pub const COPIES_LIMIT: usize = 8;
@@ -47,7 +47,8 @@ pub struct Copy {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Merged {
     /// R: with a row for every parent, and nothing below a file or symlink. An ETag is theirs' of the same path and
-    /// content: what has none is not in the live tree yet.
+    /// content: what has none is not in the live tree yet. Places of pieces are theirs', too: those that only ours or
+    /// the base know may be swept already.
     pub rows: Rows,
     /// What moved aside, in path order; also where the copy was there before.
     pub copies: Vec<Copy>,
@@ -140,7 +141,11 @@ fn merge_within(most_copies: usize, base: Base<'_>, ours: &Rows, theirs: &Rows) 
             Place::Free(copy) => {
                 let etag =
                     theirs.get(&copy).filter(|there| there.same_content(row)).and_then(|there| there.etag.clone());
-                merged.rows.insert(copy.clone(), Row { etag, link: None, ..row.clone() });
+                let pieces = match side {
+                    Side::Theirs => row.pieces.clone(),
+                    Side::Ours => row.pieces.without_places(),
+                };
+                merged.rows.insert(copy.clone(), Row { etag, pieces, link: None, ..row.clone() });
                 copy
             }
             Place::Full => {
@@ -214,6 +219,14 @@ impl Sides<'_> {
         self.older.is_some_and(|older| older.same_content(ours))
     }
 
+    /// Where the content lies, by the one side whose packs are known to be there.
+    fn pieces(&self, content: &Row) -> Pieces {
+        match self.theirs.filter(|theirs| theirs.same_content(content)) {
+            Some(theirs) if theirs.pieces != Pieces::None => theirs.pieces.clone(),
+            _ => content.pieces.without_places(),
+        }
+    }
+
     /// The row with the content of one side, and mode and owner merged each by itself.
     fn take(&self, from: Side, content: &Row, aside: Option<Side>) -> Decision {
         // A symlink's mode says nothing about a file's.
@@ -222,6 +235,7 @@ impl Sides<'_> {
         let (ours, theirs) = (self.ours.filter(alike), self.theirs.filter(alike));
         let mut row = content.clone();
         row.etag = self.theirs.filter(|theirs| theirs.same_content(content)).and_then(|theirs| theirs.etag.clone());
+        row.pieces = self.pieces(content);
         if let (Some(ours), Some(theirs)) = (ours, theirs) {
             row.mode = pick(base.map(|row| row.mode), ours.mode, theirs.mode);
             (row.uid, row.gid) =

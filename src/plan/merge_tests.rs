@@ -4,6 +4,7 @@ use super::*;
 use crate::plan::tables::{
     alike, any_rows, any_table, any_three, dir, file, hashes, link, path, scanned, shown, table, well_formed,
 };
+use crate::rows::{Frame, PackName, Pieces, Place};
 
 fn theirs_name(at: &str, content: &str) -> String {
     format!("{at}.theirs-{}", file(content).hash.short())
@@ -28,6 +29,26 @@ fn one_sided_changes_are_taken_from_their_side() {
     assert!(merged.copies.is_empty());
     assert_eq!(merged.rows[&path("his")].etag, file("3").etag);
     assert_eq!(merged.rows[&path("mine")].etag, None);
+}
+
+#[test]
+fn where_content_lies_is_no_change_and_only_theirs_knows_where() {
+    let at = |pack: &str| {
+        let frame = Frame { pack: PackName::new(pack), at: 0, length: 40, inflated: 20 };
+        Pieces::One(Place::In { frame: std::sync::Arc::new(frame), at: 3 })
+    };
+    let lying = |content: &str, pack: &str| Row { pieces: at(pack), ..file(content) };
+    let base = table(&[("a", lying("1", "old")), ("b", lying("1", "old")), ("c", lying("1", "old"))]);
+    let ours =
+        table(&[("a", file("1")), ("b", lying("2", "mine")), ("c", lying("2", "mine")), ("n", lying("1", "old"))]);
+    let theirs = table(&[("a", lying("1", "packed again")), ("b", lying("1", "now")), ("c", lying("3", "now"))]);
+    let merged = merge3(Base::Known(&base), &ours, &theirs);
+    let copy = theirs_name("c", "3");
+    let found = |path: &str| merged.rows[&self::path(path)].pieces.clone();
+    assert_eq!(found("a"), at("packed again"));
+    assert_eq!((found("b"), found("c"), found("n")), (Pieces::None, Pieces::None, Pieces::None));
+    assert_eq!(found(&copy), at("now"));
+    assert_eq!(merged.copies.len(), 1);
 }
 
 #[test]

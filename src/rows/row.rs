@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Hash, Hasher, RelPath};
+use super::{Hash, Hasher, Pieces, RelPath};
 
 /// The bits of a mode that travel: read, write, execute for owner, group and others.
 pub const PERMISSION_BITS: u16 = 0o777;
@@ -84,6 +84,8 @@ pub struct Row {
     pub link: Option<RelPath>,
     /// The live object's version that holds this content, where one is known.
     pub etag: Option<ETag>,
+    /// The pieces of a file's content and where they lie, as far as that is known; never a change by itself.
+    pub pieces: Pieces,
 }
 
 impl Row {
@@ -101,6 +103,7 @@ impl Row {
             target: None,
             link: None,
             etag: None,
+            pieces: Pieces::None,
         }
     }
 
@@ -120,14 +123,14 @@ impl Row {
         }
     }
 
-    /// Whether both are the same kind with the same content; mode, owner and time are left out.
+    /// Whether both are the same kind with the same content; mode, owner, time and places are left out.
     #[must_use]
     pub fn same_content(&self, other: &Self) -> bool {
         self.kind == other.kind && self.hash == other.hash && self.size == other.size
     }
 
-    /// Whether both are the same to a user: content, mode and owner. A time is never a change, a symlink's mode
-    /// neither (Linux does not have one).
+    /// Whether both are the same to a user: content, mode and owner. A time is never a change, where its content
+    /// lies neither, a symlink's mode neither (Linux does not have one).
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.same_content(other)

@@ -371,12 +371,9 @@ impl LiveTree<'_> {
                 let mut row = row;
                 if hash != row.hash {
                     row = Row {
-                        hash,
-                        size: after.size,
                         mtime_ns: after.mtime_ns,
                         mode: after.mode & PERMISSION_BITS,
-                        etag: None,
-                        ..row
+                        ..row.with_content(hash, after.size)
                     };
                 }
                 let kind = content_type(&path.to_text(), &bytes[..bytes.len().min(SAMPLE)]);
@@ -420,7 +417,7 @@ impl LiveTree<'_> {
         ours: &Row,
     ) -> Result<Option<(RelPath, Row)>, SyncError> {
         let Some(hash) = hash_object(self.store, path, &meta.etag).await? else { return Ok(None) };
-        let row = Row { etag: None, mtime_ns: ours.mtime_ns, ..Row { hash, size: meta.size, ..ours.clone() } };
+        let row = ours.clone().with_content(hash, meta.size);
         let suffix = format!(".theirs-{}", hash.short());
         let mut name = path.name().to_vec();
         name.truncate(crate::rows::MAX_SEGMENT_BYTES - suffix.len());

@@ -230,7 +230,7 @@ impl Restorer<'_> {
             // Another program replaced it since it was listed: its new content is what the workspace holds now.
             let Some(meta) = self.store.head(&key).await? else { return Ok(None) };
             etag = meta.etag;
-            row.size = meta.size;
+            row = row.clone().with_content(row.hash, meta.size);
             row.etag = Some(etag.clone());
             is_known = false;
         }

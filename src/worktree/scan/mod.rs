@@ -22,7 +22,7 @@ use hashing::Outcome;
 use walk::{Found, Job};
 
 use super::{Directory, Index, IndexRow, RuleOptions, Stat, WorktreeError};
-use crate::rows::{Hash, Kind, RelPath, Row, Rows};
+use crate::rows::{Hash, Kind, Pieces, RelPath, Row, Rows};
 
 /// How to scan.
 #[derive(Clone, Debug)]
@@ -183,6 +183,7 @@ fn row_of(stat: &Stat, kind: Kind, hash: Hash) -> Row {
         target: None,
         link: None,
         etag: None,
+        pieces: Pieces::None,
     }
 }
 
