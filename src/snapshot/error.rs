@@ -1,6 +1,6 @@
 //! Why bytes from the bucket are not taken.
 
-/// Why some bytes are no head or tree that this version reads.
+/// Why some bytes are nothing that this version reads.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// A later version wrote it.
@@ -8,7 +8,7 @@ pub enum FormatError {
         "{what} has format {format}, this version reads up to {known}: it was made by a newer stopover, use that one"
     )]
     Newer {
-        /// `head.json` or `tree`.
+        /// `head.json`, `tree` and so on.
         what: &'static str,
         /// The number found.
         format: u64,
@@ -18,7 +18,7 @@ pub enum FormatError {
     /// Something in it that only a later version could have written, though the number is known.
     #[error("{what} has {found}: it was made by a newer stopover, use that one")]
     NewerKind {
-        /// `head.json` or `tree`.
+        /// `head.json`, `tree` and so on.
         what: &'static str,
         /// What was found.
         found: String,
@@ -36,17 +36,25 @@ pub enum FormatError {
     /// It is damaged, or was never one.
     #[error("{what} is damaged, line {line}: {why}")]
     Malformed {
-        /// `head.json` or `tree`.
+        /// `head.json`, `tree` and so on.
         what: &'static str,
         /// Counted from 1.
         line: u64,
         /// What is wrong there.
         why: String,
     },
+    /// Content is not what it says, or not what the tree says of it.
+    #[error("{what} is damaged: {why}")]
+    Damaged {
+        /// Which frame, or which pack.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The bytes could not be read or inflated.
     #[error("{what} could not be read: {error}")]
     Read {
-        /// `head.json` or `tree`.
+        /// `head.json`, `tree` and so on.
         what: &'static str,
         /// What reading or inflating said.
         error: std::io::Error,
@@ -54,6 +62,14 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// The same, said of a frame by its place.
+    pub(super) fn about(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Damaged { why, .. } => Self::Damaged { what: place(), why },
+            other => other,
+        }
+    }
+
     /// Whether a newer version would read it.
     #[must_use]
     pub const fn is_newer(&self) -> bool {

@@ -26,12 +26,6 @@ impl SnapshotId {
     pub const fn seq(&self) -> u64 {
         self.seq
     }
-
-    /// The key of its tree below the workspace's prefix.
-    #[must_use]
-    pub fn tree_key(&self) -> String {
-        format!(".stopover/trees/{self}")
-    }
 }
 
 impl fmt::Display for SnapshotId {

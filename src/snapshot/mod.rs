@@ -1,4 +1,4 @@
-//! Formats of what lies below `.stopover/` in the bucket: head and tree. `docs/format.md` describes them for people.
+//! Formats of what lies below `.stopover/` in the bucket: head, tree, mirror, pack. `docs/format.md` describes them for people.
 //!
 //! Decoders take hostile bytes: every length is bounded before it is used, nothing panics, and what a newer stopover
 //! wrote is refused as such. Unknown keys are passed over, so that a format can grow without a new number.
@@ -6,14 +6,26 @@
 //! This room is pure: it must not know where the bytes come from or go to, nor what is decided with them.
 
 mod error;
+pub mod frame;
 mod head;
 mod id;
+mod keys;
+mod lines;
+mod mirror;
+mod overlay;
+pub mod pack;
+mod places;
 mod row;
+mod succession;
 mod tree;
 
 pub use error::FormatError;
 pub use head::{HEAD_FORMAT, HISTORY_LIMIT, Head, HeadState, HistoryEntry, LINEAGE_LIMIT, Written};
 pub use id::{Gc, SnapshotId, WriteId};
+pub use keys::{PackId, Stored, pack_key};
+pub use mirror::{MIRROR_FORMAT, Mirror, MirrorHeader, MirrorRow, MirrorRows, Mirrored};
+pub use overlay::outgrown;
+pub use succession::{Counts, TagError};
 pub use tree::{Limits, TREE_FORMAT, Tree, TreeHeader};
 
 /// The key of head.json below the workspace's prefix.

@@ -2,9 +2,9 @@
 //!
 //! The first line is the header, every further one a row or a removed path, in strictly ascending order of path bytes,
 //! each with its line end. The header says how many there are, so that a tree that was cut short is not taken for a
-//! smaller one.
+//! smaller one, and lists the frames of packs that the rows lie in.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,20 +12,18 @@ use serde::{Deserialize, Serialize};
 use super::{
     FormatError, SnapshotId,
     head::{read_time, short, write_time},
+    lines::{self, LineWriter, Lines, Subject},
+    places::{self, FrameNumbers},
     row::{self, BadRow},
 };
-use crate::rows::{ETag, Kind, RelPath, Removed, Row, Rows};
+use crate::rows::{ETag, Kind, PackName, Place, RelPath, Removed, Row, Rows};
 
 /// The newest format of trees this version reads, and the one it writes.
 pub const TREE_FORMAT: u64 = 1;
 
-const WHAT: &str = "tree";
-/// zstd's level: a tree compresses some 15 to 1, and level 3 costs little more than 1.
-const LEVEL: i32 = 3;
-/// The largest window that is inflated (8 MiB); what this version writes needs 2 MiB.
-const WINDOW_LOG: u32 = 23;
+pub(super) const SUBJECT: Subject = Subject { name: "tree", line: "a line of a tree", format: TREE_FORMAT };
 /// The most packs a header names.
-const PACKS_LIMIT: usize = 100_000;
+const PACKS_LIMIT: usize = 1_000_000;
 /// The longest name in a header.
 const NAME_LIMIT: usize = 1024;
 
@@ -44,8 +42,6 @@ pub struct TreeHeader {
     pub partial: bool,
     /// The whole tree this is an overlay of; none for a whole tree.
     pub base: Option<SnapshotId>,
-    /// The packs its rows use, by name; none in a plain workspace.
-    pub packs: Vec<String>,
     /// When it was written, by the server's clock.
     pub time: Timestamp,
 }
@@ -75,7 +71,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 4 << 30, line: 4 << 20, rows: 5_000_000 }
+        Self { bytes: 4 << 30, line: 64 << 20, rows: 5_000_000 }
     }
 }
 
@@ -98,7 +94,22 @@ struct HeaderLine {
     base: Option<SnapshotId>,
     #[serde(default)]
     packs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    frames: Vec<(u32, u64, u32, u32)>,
     lines: u64,
+}
+
+impl HeaderLine {
+    /// The header, its packs by name, its frames as they are listed, and how many lines follow.
+    #[expect(clippy::type_complexity, reason = "taken apart at once")]
+    fn read(self) -> Result<(TreeHeader, Vec<PackName>, Vec<(u32, u64, u32, u32)>, u64), String> {
+        let Self { id, parent, writer, time, quiet, partial, base, packs, frames, lines, .. } = self;
+        if packs.len() > PACKS_LIMIT || packs.iter().chain([&writer]).any(|name| name.len() > NAME_LIMIT) {
+            return Err("its header is above its limits".to_owned());
+        }
+        let packs = places::read_packs(packs)?;
+        Ok((TreeHeader { id, parent, writer, quiet, partial, base, time }, packs, frames, lines))
+    }
 }
 
 impl Tree {
@@ -108,22 +119,31 @@ impl Tree {
     /// [`FormatError::Malformed`] for rows that [`Tree::decode`] would refuse, so that nothing is written that nobody
     /// can read.
     pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
-        let mut order = Order::new(self.header.base.is_none());
-        for (line, (path, row)) in (2..).zip(&self.rows) {
-            row::check(path, row).and_then(|()| order.take(path, Some(row))).map_err(|why| FormatError::Malformed {
-                what: WHAT,
-                line,
-                why,
-            })?;
-        }
-        self.write_to(Vec::new()).map_err(|error| FormatError::Read { what: WHAT, error })
+        self.check()?;
+        let frames = FrameNumbers::of(&self.rows).map_err(|why| SUBJECT.malformed(1, why))?;
+        self.write_to(Vec::new(), frames).map_err(|error| SUBJECT.unreadable(error))
     }
 
-    fn write_to<W: Write>(&self, to: W) -> std::io::Result<W> {
-        let mut to = zstd::Encoder::new(to, LEVEL)?;
-        to.include_checksum(true)?;
+    /// Whether its rows are in order.
+    pub(super) fn check_order(&self) -> Result<(), FormatError> {
+        let mut order = Order::new(self.header.base.is_none());
+        let mut lines = (2..).zip(&self.rows);
+        lines
+            .try_for_each(|(line, (path, row))| order.take(path, Some(row)).map_err(|why| SUBJECT.malformed(line, why)))
+    }
+
+    /// Whether its rows are in order and none contradicts itself.
+    fn check(&self) -> Result<(), FormatError> {
+        let mut lines = (2..).zip(&self.rows);
+        lines.try_for_each(|(line, (path, row))| row::check(path, row).map_err(|why| SUBJECT.malformed(line, why)))?;
+        self.check_order()
+    }
+
+    fn write_to<'a, W: Write>(&'a self, to: W, mut frames: FrameNumbers<'a>) -> std::io::Result<W> {
+        let mut to = LineWriter::new(to)?;
         let lone: Vec<(&RelPath, &Option<ETag>)> =
             self.removed.iter().filter(|(path, _)| !self.rows.contains_key(*path)).collect();
+        let (packs, listed) = frames.listed();
         let header = HeaderLine {
             format: TREE_FORMAT,
             id: self.header.id,
@@ -133,24 +153,21 @@ impl Tree {
             quiet: self.header.quiet,
             partial: self.header.partial,
             base: self.header.base,
-            packs: self.header.packs.clone(),
+            packs: packs.iter().map(PackName::to_string).collect(),
+            frames: listed,
             lines: (self.rows.len() + lone.len()) as u64,
         };
-        serde_json::to_writer(&mut to, &header)?;
-        to.write_all(b"\n")?;
+        to.line(&header)?;
         let mut lone = lone.into_iter().peekable();
         for (path, row) in &self.rows {
             while let Some((path, hides)) = lone.next_if(|(removed, _)| *removed < path) {
-                row::write(&mut to, path, None, hides.as_ref())?;
-                to.write_all(b"\n")?;
+                to.line(&row::line(path, None, hides.as_ref(), &mut frames))?;
             }
             let hides = self.removed.get(path).and_then(Option::as_ref);
-            row::write(&mut to, path, Some(row), hides)?;
-            to.write_all(b"\n")?;
+            to.line(&row::line(path, Some(row), hides, &mut frames))?;
         }
         for (path, hides) in lone {
-            row::write(&mut to, path, None, hides.as_ref())?;
-            to.write_all(b"\n")?;
+            to.line(&row::line(path, None, hides.as_ref(), &mut frames))?;
         }
         to.finish()
     }
@@ -160,45 +177,63 @@ impl Tree {
     /// # Errors
     /// [`FormatError::Newer`] for a later format, else what is wrong with the bytes.
     pub fn decode(from: impl Read, limits: &Limits) -> Result<Self, FormatError> {
-        let mut inflated = zstd::Decoder::new(from).map_err(|error| FormatError::Read { what: WHAT, error })?;
-        inflated.window_log_max(WINDOW_LOG).map_err(|error| FormatError::Read { what: WHAT, error })?;
-        let mut lines = Lines {
-            from: BufReader::with_capacity(64 << 10, inflated),
-            line: Vec::new(),
-            number: 0,
-            left: limits.bytes,
-            limits,
-        };
-        let (header, count) = lines.header()?;
-        if count > limits.rows {
-            return Err(FormatError::TooLarge { what: WHAT, limit: limits.rows, unit: "rows" });
-        }
+        let mut lines = lines::open(SUBJECT, from, limits)?;
+        let header: HeaderLine = lines.header()?;
+        let (header, packs, listed, count) = header.read().map_err(|why| lines.malformed(why))?;
+        let frames = places::read_frames(&packs, &listed).map_err(|why| lines.malformed(why))?;
+        drop(listed);
         let mut tree = Self { header, rows: Rows::new(), removed: Removed::new() };
         let mut order = Order::new(tree.header.base.is_none());
-        while lines.next()? {
-            let entry = row::read(&lines.line).map_err(|bad| match bad {
-                BadRow::Newer(found) => FormatError::NewerKind { what: WHAT, found },
+        lines.rows(count, |lines: &Lines<'_, _>| {
+            let entry = row::read(lines.line(), &frames).map_err(|bad| match bad {
+                BadRow::Newer(found) => FormatError::NewerKind { what: SUBJECT.name, found },
                 BadRow::Wrong(why) => lines.malformed(why),
             })?;
-            if lines.number - 1 > count {
-                return Err(lines.malformed("it has more lines than its header says"));
-            }
             order.take(&entry.path, entry.row.as_ref()).map_err(|why| lines.malformed(why))?;
             if entry.row.is_none() || entry.hides.is_some() {
                 tree.removed.insert(entry.path.clone(), entry.hides);
             }
             tree.rows.extend(entry.row.map(|row| (entry.path, row)));
-        }
-        if lines.number - 1 != count {
-            return Err(lines.malformed(format!("it has {} lines, its header says {count}", lines.number - 1)));
-        }
+            Ok(())
+        })?;
         Ok(tree)
+    }
+
+    /// Reads no more than the header, and which packs the rows lie in: what a sweep wants to know.
+    ///
+    /// # Errors
+    /// As [`Tree::decode`], of the header.
+    pub fn decode_header(from: impl Read, limits: &Limits) -> Result<(TreeHeader, Vec<PackName>), FormatError> {
+        let mut lines = lines::open(SUBJECT, from, limits)?;
+        let header: HeaderLine = lines.header()?;
+        let (header, packs, ..) = header.read().map_err(|why| lines.malformed(why))?;
+        Ok((header, packs))
+    }
+
+    /// The packs that its own rows lie in, in order; those of its base are the base's.
+    #[must_use]
+    pub fn packs(&self) -> Vec<PackName> {
+        let frames = self.rows.values().flat_map(|row| row.pieces.places()).filter_map(Place::frame);
+        let mut packs = std::collections::BTreeSet::new();
+        let mut last: Option<&PackName> = None;
+        for frame in frames {
+            if last != Some(&frame.pack) {
+                packs.insert(&frame.pack);
+                last = Some(&frame.pack);
+            }
+        }
+        packs.into_iter().cloned().collect()
+    }
+
+    /// The files whose content does not lie in packs. A snapshot of a live workspace must have none.
+    pub fn not_stored(&self) -> impl Iterator<Item = (&RelPath, &Row)> {
+        self.rows.iter().filter(|(_, row)| !row.is_stored())
     }
 }
 
 /// Holds the rows of a tree to their order: paths ascend, nothing lies below a file or symlink, and in a whole tree
 /// each parent is there (so that a short tree cannot mean a long one).
-struct Order {
+pub(super) struct Order {
     whole: bool,
     last: Option<RelPath>,
     /// Files and symlinks whose path the last path begins with. Paths that begin alike stand together.
@@ -208,11 +243,11 @@ struct Order {
 }
 
 impl Order {
-    const fn new(whole: bool) -> Self {
+    pub(super) const fn new(whole: bool) -> Self {
         Self { whole, last: None, files: Vec::new(), dirs: Vec::new() }
     }
 
-    fn take(&mut self, path: &RelPath, row: Option<&Row>) -> Result<(), String> {
+    pub(super) fn take(&mut self, path: &RelPath, row: Option<&Row>) -> Result<(), String> {
         if self.last.as_ref().is_some_and(|last| last >= path) {
             return Err(format!("{path} does not come after the line before"));
         }
@@ -229,67 +264,6 @@ impl Order {
         }
         if row.kind == Kind::Dir { &mut self.dirs } else { &mut self.files }.push(path.clone());
         Ok(())
-    }
-}
-
-/// Lines of bounded length from bounded bytes.
-struct Lines<'a, R: BufRead> {
-    from: R,
-    line: Vec<u8>,
-    /// Of the present line, counted from 1.
-    number: u64,
-    left: u64,
-    limits: &'a Limits,
-}
-
-impl<R: BufRead> Lines<'_, R> {
-    fn header(&mut self) -> Result<(TreeHeader, u64), FormatError> {
-        /// The one key every format has.
-        #[derive(Deserialize)]
-        struct Number {
-            format: u64,
-        }
-        if !self.next()? {
-            return Err(self.malformed("it is empty"));
-        }
-        let Number { format } =
-            serde_json::from_slice(&self.line).map_err(|error| self.malformed(error.to_string()))?;
-        if format > TREE_FORMAT {
-            return Err(FormatError::Newer { what: WHAT, format, known: TREE_FORMAT });
-        }
-        let line: HeaderLine = serde_json::from_slice(&self.line).map_err(|error| self.malformed(error.to_string()))?;
-        if format == 0
-            || line.packs.len() > PACKS_LIMIT
-            || line.packs.iter().chain([&line.writer]).any(|name| name.len() > NAME_LIMIT)
-        {
-            return Err(self.malformed("its header is above its limits"));
-        }
-        let HeaderLine { id, parent, writer, time, quiet, partial, base, packs, lines, .. } = line;
-        Ok((TreeHeader { id, parent, writer, quiet, partial, base, packs, time }, lines))
-    }
-
-    /// Goes to the next line; false at the end.
-    fn next(&mut self) -> Result<bool, FormatError> {
-        self.line.clear();
-        let most = self.limits.line.min(self.left);
-        let read = (&mut self.from).take(most.saturating_add(1)).read_until(b'\n', &mut self.line);
-        let read = read.map_err(|error| FormatError::Read { what: WHAT, error })? as u64;
-        if read == 0 {
-            return Ok(false);
-        }
-        if read > self.limits.line {
-            return Err(FormatError::TooLarge { what: "a line of a tree", limit: self.limits.line, unit: "bytes" });
-        }
-        if read > self.left {
-            return Err(FormatError::TooLarge { what: WHAT, limit: self.limits.bytes, unit: "bytes" });
-        }
-        self.left -= read;
-        self.number += 1;
-        if self.line.pop() == Some(b'\n') { Ok(true) } else { Err(self.malformed("its last line has no end")) }
-    }
-
-    fn malformed(&self, why: impl Into<String>) -> FormatError {
-        FormatError::Malformed { what: WHAT, line: self.number, why: why.into() }
     }
 }
 

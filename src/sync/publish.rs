@@ -88,7 +88,6 @@ pub(super) async fn next_head(
             quiet,
             partial,
             base: None,
-            packs: Vec::new(),
             time: written.time,
         },
         rows: rows.clone(),

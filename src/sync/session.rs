@@ -177,7 +177,6 @@ pub(super) fn set_origin(state: &State, name: &str, rows: &Rows, id: &SnapshotId
         quiet: false,
         partial: false,
         base: None,
-        packs: Vec::new(),
         time: jiff::Timestamp::UNIX_EPOCH,
     };
     let tree = Tree { header, rows, removed: crate::rows::Removed::new() };
