@@ -47,3 +47,8 @@ image name: release
 # The S3 servers and engines that the slow tests talk to.
 servers *parts:
     tests/support/get-servers.sh {{parts}}
+
+# A minute of hostile bytes for one decoder: head, tree, mirror, frame or path (needs cargo-fuzz; any toolchain will do).
+fuzz target seconds="60":
+    mkdir -p fuzz/corpus/{{target}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run -s none {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time={{seconds}} -dict=fuzz/json.dict -rss_limit_mb=512 -timeout=10 -max_len=16384
