@@ -214,7 +214,7 @@ impl Row {
     /// The pieces of this row's content in their order, stored or not; none of an empty file or of what is no file.
     /// `None`: it is longer than one piece and nobody cut it yet.
     #[must_use]
-    pub fn pieces(&self) -> Option<impl ExactSizeIterator<Item = PieceOf<'_>>> {
+    pub fn each_piece(&self) -> Option<impl ExactSizeIterator<Item = PieceOf<'_>>> {
         let step = piece_bytes(self.size);
         let (count, many, one) = match &self.pieces {
             _ if self.kind != Kind::File || self.size == 0 => (0, None, None),
@@ -240,7 +240,7 @@ impl Row {
     /// Whether all of its content lies where a tree can say.
     #[must_use]
     pub fn is_stored(&self) -> bool {
-        self.pieces().is_some_and(|mut pieces| pieces.all(|piece| piece.place.is_some()))
+        self.each_piece().is_some_and(|mut pieces| pieces.all(|piece| piece.place.is_some()))
     }
 
     /// Whether its pieces can be those of its content: as many as its size says, and with its hash.
@@ -433,10 +433,10 @@ mod tests {
             let bytes = content(size, 3);
             let row = row(cut(&bytes));
             assert_eq!((row.hash, &row.pieces), (Hash::of(&bytes), &Pieces::None));
-            let pieces: Vec<_> = row.pieces().unwrap().collect();
+            let pieces: Vec<_> = row.each_piece().unwrap().collect();
             assert!(pieces.len() == 1 && pieces[0].holds(&bytes) && !pieces[0].holds(&bytes[1..]));
         }
-        assert_eq!(row(cut(b"")).pieces().unwrap().len(), 0);
+        assert_eq!(row(cut(b"")).each_piece().unwrap().len(), 0);
         assert!(row(cut(b"")).is_stored() && Row::dir(0o755).is_stored() && !row(cut(b"x")).is_stored());
     }
 
@@ -446,8 +446,8 @@ mod tests {
         let mut bytes = vec![0; 3 * MIB + 5];
         bytes[MIB + 7] = 1;
         let row = row(cut(&bytes));
-        assert!(row.pieces().unwrap().all(|piece| piece.holds_zeros() == piece.place.is_some()));
-        let stored: Vec<bool> = row.pieces().unwrap().map(|piece| piece.place.is_some()).collect();
+        assert!(row.each_piece().unwrap().all(|piece| piece.holds_zeros() == piece.place.is_some()));
+        let stored: Vec<bool> = row.each_piece().unwrap().map(|piece| piece.place.is_some()).collect();
         assert_eq!(stored, [true, false, true, true]);
         assert!(row.pieces_fit() && row.hash == Hash::of(&bytes));
         assert_eq!(row.pieces.without_places(), row.pieces);
@@ -465,7 +465,7 @@ mod tests {
             assert!(found.pieces == Pieces::None || found == cut(&bytes), "{announced}");
         }
         let uncut = Row::file(Hash::of(&bytes), bytes.len() as u64, 0o644);
-        assert!(uncut.pieces().is_none() && uncut.pieces_fit() && !uncut.is_stored());
+        assert!(uncut.each_piece().is_none() && uncut.pieces_fit() && !uncut.is_stored());
     }
 
     #[test]
@@ -474,7 +474,7 @@ mod tests {
         let before = row(cut(&bytes));
         bytes[2 * MIB + 4096] ^= 1;
         let after = row(cut(&bytes));
-        let changed: Vec<usize> = (before.pieces().unwrap().zip(after.pieces().unwrap()).enumerate())
+        let changed: Vec<usize> = (before.each_piece().unwrap().zip(after.each_piece().unwrap()).enumerate())
             .filter_map(|(index, (one, other))| (one.hash != other.hash).then_some(index))
             .collect();
         assert_eq!(changed, [2]);
@@ -533,7 +533,7 @@ mod tests {
             prop_assert_eq!(found.size, size as u64);
             prop_assert!(found.pieces_fit());
             let mut at = 0;
-            for piece in found.pieces().unwrap() {
+            for piece in found.each_piece().unwrap() {
                 prop_assert_eq!(piece.at, at as u64);
                 let end = at + piece.length as usize;
                 prop_assert!(piece.length > 0 && piece.holds(&bytes[at..end]));

@@ -51,6 +51,14 @@ pub enum FormatError {
         /// What is wrong with it.
         why: String,
     },
+    /// The bytes could not be written.
+    #[error("{what} could not be written: {error}")]
+    Write {
+        /// What was to be written.
+        what: &'static str,
+        /// What writing or deflating said.
+        error: std::io::Error,
+    },
     /// The bytes could not be read or inflated.
     #[error("{what} could not be read: {error}")]
     Read {
@@ -62,6 +70,11 @@ pub enum FormatError {
 }
 
 impl FormatError {
+    /// The begin of a text from the bucket, for a message: whole, it may be as long as a line.
+    pub(super) fn begin_of(text: &str) -> &str {
+        &text[..text.floor_char_boundary(100)]
+    }
+
     /// The same, said of a frame by its place.
     pub(super) fn about(self, place: impl FnOnce() -> String) -> Self {
         match self {

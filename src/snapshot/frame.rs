@@ -142,7 +142,7 @@ impl<T> FrameWriter<T> {
     /// # Errors
     /// When zstd gets no memory.
     pub fn new() -> Result<Self, FormatError> {
-        let compressor = Compressor::new(LEVEL).map_err(unreadable)?;
+        let compressor = Compressor::new(LEVEL).map_err(|error| FormatError::Write { what: "a frame", error })?;
         Ok(Self { content: Vec::new(), pieces: Vec::new(), compressor })
     }
 

@@ -292,7 +292,13 @@ impl Head {
         if !self.history.is_sorted_by(|a, b| a.snapshot.seq() < b.snapshot.seq()) {
             return wrong("the numbers in the history do not grow");
         }
-        let named = self.history.iter().map(|entry| &entry.snapshot).chain(&self.mirror).chain([&self.birth]);
+        let named = self
+            .history
+            .iter()
+            .map(|entry| &entry.snapshot)
+            .chain(&self.mirror)
+            .chain(self.lineage.last())
+            .chain([&self.birth]);
         if named.into_iter().any(|id| id.seq() > self.seq) {
             return wrong("it names what is younger than itself");
         }

@@ -30,6 +30,10 @@ impl Subject {
         FormatError::Read { what: self.name, error }
     }
 
+    pub(super) fn unwritable(&self, error: std::io::Error) -> FormatError {
+        FormatError::Write { what: self.name, error }
+    }
+
     pub(super) fn malformed(&self, line: u64, why: impl Into<String>) -> FormatError {
         FormatError::Malformed { what: self.name, line, why: why.into() }
     }

@@ -142,7 +142,7 @@ impl Mirror {
         {
             return Err(SUBJECT.malformed(1, format!("{path} is removed from nothing, or not removed")));
         }
-        self.write().map_err(|error| SUBJECT.unreadable(error))
+        self.write().map_err(|error| SUBJECT.unwritable(error))
     }
 
     fn write(&self) -> std::io::Result<Vec<u8>> {
@@ -261,8 +261,8 @@ fn line<'a>(path: &'a RelPath, row: Option<&'a MirrorRow>) -> Line<'a> {
 
 fn read<R: std::io::BufRead>(lines: &Lines<'_, R>) -> Result<(RelPath, Option<MirrorRow>), FormatError> {
     let line: Line<'_> = serde_json::from_slice(lines.line()).map_err(|error| lines.malformed(error.to_string()))?;
-    let path =
-        RelPath::from_text(&line.path).map_err(|error| lines.malformed(format!("path {:?}: {error}", line.path)))?;
+    let path = RelPath::from_text(&line.path)
+        .map_err(|error| lines.malformed(format!("path {:?}: {error}", FormatError::begin_of(&line.path))))?;
     let wrong = |why: &str| lines.malformed(format!("{path}: {why}"));
     let row = match (&*line.kind, line.size, line.hash, line.etag) {
         (REMOVED, None, None, None) if !line.folder => None,
@@ -279,7 +279,10 @@ fn read<R: std::io::BufRead>(lines: &Lines<'_, R>) -> Result<(RelPath, Option<Mi
         }
         (REMOVED | FOLDER | OBJECT, ..) => return Err(wrong(&format!("it is no row of kind {}", line.kind))),
         (other, ..) => {
-            return Err(FormatError::NewerKind { what: SUBJECT.name, found: format!("a row of kind {other:?}") });
+            return Err(FormatError::NewerKind {
+                what: SUBJECT.name,
+                found: format!("a row of kind {:?}", FormatError::begin_of(other)),
+            });
         }
     };
     Ok((path, row))

@@ -70,7 +70,7 @@ mod tests {
         let content = [&[1; 1 << 20][..], &[0; 1 << 20], b"end"].concat();
         let found = |path: &str| live.rows.get(path.as_bytes()).unwrap();
         let row = Row { pieces: cut(&content).pieces, ..Row::file(Hash::of(&content), content.len() as u64, 0o600) };
-        let hashes = |row: &Row| row.pieces().unwrap().map(|piece| piece.hash).collect::<Vec<_>>();
+        let hashes = |row: &Row| row.each_piece().unwrap().map(|piece| piece.hash).collect::<Vec<_>>();
         assert_eq!((found("app.db").hash, hashes(found("app.db"))), (row.hash, hashes(&row)));
         assert_eq!(found("spare").hash, Hash::of(&[0; 4096]));
         assert!(matches!(found("spare").pieces, Pieces::One(_)) && live.not_stored().next().is_none());
@@ -86,7 +86,7 @@ mod tests {
 
         let hex = &examples("hex")[0];
         let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
-        let piece: PieceOf<'_> = found("README.md").pieces().unwrap().next().unwrap();
+        let piece: PieceOf<'_> = found("README.md").each_piece().unwrap().next().unwrap();
         let mut reader = frame::FrameReader::new().unwrap();
         let content = reader.inflate(piece.place.unwrap().frame().unwrap(), &bytes).unwrap();
         assert_eq!(frame::piece(content, &piece).unwrap(), b"hello");

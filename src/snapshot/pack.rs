@@ -71,7 +71,7 @@ impl<T, W: Write> PackWriter<T, W> {
                 why: "a frame is to be written behind its end".to_owned(),
             });
         }
-        self.to.write_all(&frame.bytes).map_err(|error| FormatError::Read { what: "a new pack", error })?;
+        self.to.write_all(&frame.bytes).map_err(|error| FormatError::Write { what: "a new pack", error })?;
         let length = frame.length();
         let CodedFrame { inflated, pieces, bytes } = frame;
         // A frame's length was checked when it was made.
@@ -89,7 +89,7 @@ impl<T, W: Write> PackWriter<T, W> {
         if self.is_empty() {
             return Ok(None);
         }
-        self.to.flush().map_err(|error| FormatError::Read { what: "a new pack", error })?;
+        self.to.flush().map_err(|error| FormatError::Write { what: "a new pack", error })?;
         let Self { name, to, length, places } = self;
         Ok(Some(Pack { name, to, length, places }))
     }

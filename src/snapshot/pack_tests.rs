@@ -129,7 +129,7 @@ fn pieces_of_a_large_file_are_found_by_their_place_in_it() {
     let content = [noise(1 << 20, 1), words(1 << 20, 2), vec![0; 1 << 20], words(77, 3)].concat();
     let found = cut(&content);
     let row = Row { pieces: found.pieces, ..Row::file(found.hash, found.size, 0o644) };
-    let parts: Vec<Vec<u8>> = (row.pieces().unwrap().filter(|piece| piece.place.is_none()))
+    let parts: Vec<Vec<u8>> = (row.each_piece().unwrap().filter(|piece| piece.place.is_none()))
         .map(|piece| content[piece.at as usize..][..piece.length as usize].to_vec())
         .collect();
     let packs = packed(&parts);
@@ -142,7 +142,7 @@ fn pieces_of_a_large_file_are_found_by_their_place_in_it() {
     assert!(row.is_stored() && row.pieces_fit());
     let mut reader = FrameReader::new().unwrap();
     let mut restored = Vec::new();
-    for piece in row.pieces().unwrap() {
+    for piece in row.each_piece().unwrap() {
         let Some(Place::In { frame, .. }) = piece.place else {
             assert!(piece.holds_zeros());
             restored.resize(restored.len() + piece.length as usize, 0);

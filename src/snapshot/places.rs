@@ -120,6 +120,6 @@ pub(super) fn fit(row: &Row) -> bool {
     };
     row.pieces_fit()
         && row
-            .pieces()
+            .each_piece()
             .is_none_or(|mut pieces| pieces.all(|piece| piece.place.is_none_or(|place| inside(place, piece.length))))
 }

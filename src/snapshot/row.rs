@@ -4,7 +4,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::places::{self, FrameNumbers};
+use super::{
+    FormatError,
+    places::{self, FrameNumbers},
+};
 use crate::rows::{ETag, Frame, Hash, Kind, PERMISSION_BITS, Piece, Pieces, Place, RelPath, Row, read_spelling, spell};
 
 /// The longest target of a symlink, `PATH_MAX` less the closing NUL.
@@ -161,6 +164,8 @@ pub(super) fn check(path: &RelPath, row: &Row) -> Result<(), String> {
     {
         Ok(())
     } else {
+        // Of its pieces there may be many.
+        let row = Row { pieces: Pieces::None, ..row.clone() };
         Err(format!("{path}: its row contradicts itself: {row:?}"))
     }
 }
@@ -183,15 +188,15 @@ pub(super) fn read(line: &[u8], frames: &[Arc<Frame>]) -> Result<Entry, BadRow> 
     if line.root.is_some() {
         return Err(BadRow::Newer("a row of another root".to_owned()));
     }
-    let path =
-        RelPath::from_text(&line.path).map_err(|error| BadRow::Wrong(format!("path {:?}: {error}", line.path)))?;
+    let path = RelPath::from_text(&line.path)
+        .map_err(|error| BadRow::Wrong(format!("path {:?}: {error}", FormatError::begin_of(&line.path))))?;
     let wrong = |why: &str| BadRow::Wrong(format!("{path}: {why}"));
     let kind = match &*line.kind {
         REMOVED => None,
         "file" => Some(Kind::File),
         "dir" => Some(Kind::Dir),
         "symlink" => Some(Kind::Symlink),
-        other => return Err(BadRow::Newer(format!("a row of kind {other:?}"))),
+        other => return Err(BadRow::Newer(format!("a row of kind {:?}", FormatError::begin_of(other)))),
     };
     let etag = |value: Option<Cow<'_, str>>| match value {
         Some(text) if !etag_fits(&text) => Err(wrong("its ETag is none")),

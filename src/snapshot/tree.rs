@@ -121,7 +121,7 @@ impl Tree {
     pub fn encode(&self) -> Result<Vec<u8>, FormatError> {
         self.check()?;
         let frames = FrameNumbers::of(&self.rows).map_err(|why| SUBJECT.malformed(1, why))?;
-        self.write_to(Vec::new(), frames).map_err(|error| SUBJECT.unreadable(error))
+        self.write_to(Vec::new(), frames).map_err(|error| SUBJECT.unwritable(error))
     }
 
     /// Whether its rows are in order.

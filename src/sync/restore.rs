@@ -224,7 +224,7 @@ impl Restorer<'_> {
         let mut is_known = !self.import.unread.contains_key(&fetch.path);
         for _ in 0..TRIES {
             match self.fetch_version(fetch, &key, &etag, &row, is_known).await? {
-                Version::Done(row, index) => return Ok(Some((row, index))),
+                Version::Done(row, index) => return Ok(Some((*row, index))),
                 Version::Moved => {}
             }
             // Another program replaced it since it was listed: its new content is what the workspace holds now.
@@ -276,7 +276,7 @@ impl Restorer<'_> {
                 let mut staged = writer.begin(&path, row.size)?;
                 staged.write_all(&object.bytes)?;
                 let index = staged.finish(&row, expected)?;
-                Ok::<_, SyncError>(Version::Done(row, index))
+                Ok::<_, SyncError>(Version::Done(Box::new(row), index))
             })
             .await?;
         }
@@ -305,7 +305,7 @@ impl Restorer<'_> {
             row.hash = hash;
             row.etag = Some(etag);
             let index = sink.staged.finish(&row, expected)?;
-            Ok(Version::Done(row, index))
+            Ok(Version::Done(Box::new(row), index))
         })
         .await?
     }
@@ -341,7 +341,7 @@ impl Restorer<'_> {
 }
 
 enum Version {
-    Done(Row, Option<IndexRow>),
+    Done(Box<Row>, Option<IndexRow>),
     Moved,
 }
 
