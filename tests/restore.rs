@@ -221,9 +221,11 @@ fn what_a_killed_restore_left_and_others_deleted_since_is_not_brought_back() {
         assert_eq!(running.ends().code(), 137);
         front.heal();
         story.no_object("package.json").no_object("d/first.txt");
-        here.pull().exits(0);
-        assert_eq!(here.paths(), ["stays.txt"], "on {}", server.name());
-        here.file("new.txt", "new").commit().exits(0);
+        // What somebody made here meanwhile is his.
+        here.file("new.txt", "new");
+        here.pull().exits(0).says("package.json");
+        assert_eq!(here.paths(), ["new.txt", "stays.txt"], "on {}", server.name());
+        here.commit().exits(0);
         assert_eq!(story.objects(), ["new.txt", "stays.txt"], "on {}", server.name());
     }
 }

@@ -22,8 +22,8 @@ pub enum Owners {
 pub struct RestoreOptions<'a> {
     /// `--delete`: local paths that are not wanted are removed, known or not.
     pub delete: bool,
-    /// All that is there was left by a restore that did not end: what is not wanted any more moves aside.
-    pub abandoned: bool,
+    /// Paths that a restore which did not end may have made: what is there and not wanted any more moves aside.
+    pub abandoned: Option<&'a BTreeSet<RelPath>>,
     /// Whom files should belong to.
     pub owners: Owners,
     /// The copies of the merge that `wanted` is the result of.
@@ -197,18 +197,12 @@ impl Planner<'_> {
 
     /// What an earlier restore left and nobody has any more: nobody made it here, so nobody may store it.
     fn clear_abandoned(&mut self) {
-        if !self.options.abandoned || self.origin.is_some() {
-            return;
-        }
+        let Some(abandoned) = self.options.abandoned.filter(|_| self.origin.is_none()) else { return };
         let unwanted: Vec<RelPath> = self.now.keys().filter(|path| !self.wanted.contains_key(*path)).cloned().collect();
-        for path in unwanted {
-            // A directory took along what lies in it.
-            let Some(row) = self.now.get(&path).cloned() else { continue };
-            self.plan.clear.push(match row.kind {
-                Kind::Dir => Clear::RemoveDir { path: path.clone() },
-                _ => Clear::MoveAside { path: path.clone(), expected: row },
-            });
-            self.forget(&path);
+        for path in unwanted.into_iter().filter(|path| abandoned.contains(path)) {
+            let Some(row) = self.now.get(&path).filter(|row| row.kind != Kind::Dir).cloned() else { continue };
+            self.plan.clear.push(Clear::MoveAside { path: path.clone(), expected: row });
+            self.now.remove(&path);
         }
     }
 
@@ -258,7 +252,8 @@ impl Planner<'_> {
                 kept.push(path.clone());
             }
         }
-        let dirs = dirs.into_iter().rev().filter(|(path, _)| self.options.delete || known(path));
+        let left = |path: &RelPath| self.options.abandoned.is_some_and(|abandoned| abandoned.contains(path));
+        let dirs = dirs.into_iter().rev().filter(|(path, _)| self.options.delete || known(path) || left(path));
         remove.extend(dirs.map(|(path, row)| (path.clone(), row.clone())));
         self.plan.remove = remove;
         self.kept.extend(kept);

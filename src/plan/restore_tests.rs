@@ -156,17 +156,22 @@ fn what_a_restore_left_that_did_not_end_moves_aside_once_nobody_has_it() {
         ("d/gone", file("1")),
         ("d/kept", file("1")),
         ("e/gone", file("1")),
+        ("f/gone", file("1")),
+        ("f/own", file("1")),
         ("link", link("a")),
+        ("own", file("1")),
     ]);
-    let options = RestoreOptions { abandoned: true, ..RestoreOptions::default() };
+    let abandoned = ["a", "d", "d/gone", "d/kept", "e", "e/gone", "f", "f/gone", "link"].map(path).into();
+    let options = RestoreOptions { abandoned: Some(&abandoned), ..RestoreOptions::default() };
     let plan = restore_plan(&wanted, &local, None, &options);
     let cleared = plan.clear.iter().map(|step| match step {
-        Clear::MoveAside { path, .. } => format!("aside {path}"),
-        Clear::RemoveDir { path } => format!("directory {path}"),
+        Clear::MoveAside { path, .. } => path.to_string(),
         other => panic!("{other:?}"),
     });
-    assert_eq!(cleared.collect::<Vec<_>>(), ["aside a", "aside d/gone", "directory e", "aside link"]);
+    assert_eq!(cleared.collect::<Vec<_>>(), ["a", "d/gone", "e/gone", "f/gone", "link"]);
     assert_eq!(fetched(&plan), ["a"]);
+    // A directory goes if nothing is left in it.
+    assert_eq!(plan.remove.iter().map(|(at, _)| at.to_string()).collect::<Vec<_>>(), ["f", "e"]);
     let ready = restore_plan(&wanted, &local, Some(&local), &options);
     assert!(!ready.clear.iter().any(|step| matches!(step, Clear::MoveAside { .. })));
 }

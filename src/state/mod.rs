@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `lock` | held by the one process that syncs |
 //! | `ready` | a restore into this directory has succeeded |
-//! | `pulling` | a restore has begun and not ended |
+//! | `pulling`, `wanted` | a restore has begun and not ended; what it makes, where the directory was empty |
 //! | `mine` | the snapshot that `origin` belongs to, the workspace's birth, the directory's identity, what is pending |
 //! | `origin`, `origin.pending` | the rows the directory last took in, and those of a commit not yet seen in a head |
 //! | `sent` | live objects written by a commit that has not ended, so that it knows its own writes again |

@@ -1,10 +1,11 @@
 //! The notes that are more than bytes.
 
-use std::io::Write;
+use std::{collections::BTreeSet, io::Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{State, StateError};
+use crate::rows::RelPath;
 
 /// What the directory belongs to.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -109,7 +110,8 @@ impl State {
     /// As [`State::write`].
     pub fn set_ready(&self, ready: &Ready) -> Result<(), StateError> {
         self.set_note("ready", ready)?;
-        self.forget("pulling")
+        self.forget("pulling")?;
+        self.forget("wanted")
     }
 
     /// The restore that has begun and not ended.
@@ -126,6 +128,28 @@ impl State {
     /// As [`State::write`].
     pub fn set_pulling(&self, pulling: &Pulling) -> Result<(), StateError> {
         self.set_note("pulling", pulling)
+    }
+
+    /// Notes the paths that a restore into an empty directory is about to make, before [`State::set_pulling`].
+    ///
+    /// # Errors
+    /// As [`State::write`].
+    pub fn set_wanted<'a>(&self, paths: impl Iterator<Item = &'a RelPath>) -> Result<(), StateError> {
+        let mut bytes = Vec::new();
+        for path in paths {
+            bytes.extend_from_slice(path.as_bytes());
+            bytes.push(0);
+        }
+        self.write("wanted", &bytes)
+    }
+
+    /// Those paths.
+    ///
+    /// # Errors
+    /// When the note is there but cannot be read from the disk.
+    pub fn wanted(&self) -> Result<BTreeSet<RelPath>, StateError> {
+        let bytes = self.read("wanted")?.unwrap_or_default();
+        Ok(bytes.split(|&byte| byte == 0).filter_map(|path| RelPath::new(path).ok()).collect())
     }
 
     /// The live objects that a commit wrote without coming to its end.

@@ -1,7 +1,10 @@
 //! Pull: the workspace into the directory. It never writes to the bucket, and it ends with one line that can be
 //! checked, or it fails and the directory is not `ready`: then nobody commits it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use jiff::Timestamp;
 
@@ -134,13 +137,13 @@ struct Past {
     origin: Option<Rows>,
     index: Index,
     was_pulling: bool,
-    /// A restore into this directory, empty then, did not end: whatever is in it came from that one.
-    was_empty: bool,
+    /// What a restore into this directory may have made that found it empty and did not end.
+    abandoned: Option<BTreeSet<RelPath>>,
 }
 
 impl Past {
     fn read(state: Option<&State>, dir: &Directory) -> Result<Self, SyncError> {
-        let nothing = Self { mine: None, origin: None, index: Index::default(), was_pulling: false, was_empty: false };
+        let nothing = Self { mine: None, origin: None, index: Index::default(), was_pulling: false, abandoned: None };
         let Some(state) = state else { return Ok(nothing) };
         let mine = state.mine()?;
         // A state directory that came along with a copy of the directory says nothing about this one.
@@ -152,8 +155,9 @@ impl Past {
         let origin = if ready { origin(state, "origin")? } else { None };
         let pulling = state.pulling()?;
         let was_empty = pulling.as_ref().is_some_and(|pulling| pulling.empty) && origin.is_none();
+        let abandoned = if was_empty { Some(state.wanted()?) } else { None };
         let index = Index::load(&state.path().join("index"));
-        Ok(Self { mine, origin, index, was_pulling: pulling.is_some(), was_empty })
+        Ok(Self { mine, origin, index, was_pulling: pulling.is_some(), abandoned })
     }
 
     fn is_ready(&self) -> bool {
@@ -288,10 +292,12 @@ impl Puller<'_> {
         let Some(state) = state else {
             return Err(SyncError::System("a pull without state directory".to_owned()));
         };
-        state.set_pulling(&Pulling {
-            snapshot: snapshot_of(self.found.head.as_ref()),
-            empty: self.past.was_empty || !self.past.was_pulling && !is_ready && self.dir.is_empty()?,
-        })?;
+        let abandoned = self.past.abandoned.as_ref();
+        let empty = abandoned.is_some() || !self.past.was_pulling && !is_ready && self.dir.is_empty()?;
+        if empty {
+            state.set_wanted(wanted.keys().chain(abandoned.into_iter().flatten()))?;
+        }
+        state.set_pulling(&Pulling { snapshot: snapshot_of(self.found.head.as_ref()), empty })?;
         let options = WriteOptions { owner: writer_owner, fresh: !is_ready };
         let writer = Writer::new(self.dir, &staging(self.config), options)?;
         let bytes = plan.fetch.iter().map(|fetch| fetch.row.size).sum();
@@ -365,7 +371,7 @@ impl Puller<'_> {
     fn plan(&self, local: &Rows, theirs: &Rows, owners: Owners) -> (Rows, RestorePlan) {
         let delete = self.config.call.delete;
         let (Some(origin), Some(mine)) = (&self.past.origin, &self.past.mine) else {
-            let options = RestoreOptions { delete, owners, abandoned: self.past.was_empty, copies: &[] };
+            let options = RestoreOptions { delete, owners, abandoned: self.past.abandoned.as_ref(), copies: &[] };
             return (theirs.clone(), restore_plan(theirs, local, None, &options));
         };
         let mut scanned = local.clone();
@@ -377,7 +383,7 @@ impl Puller<'_> {
         let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false };
         let ours = ours_for_merge(&seen, base);
         let merged = merge3_plain(base, &ours, theirs);
-        let options = RestoreOptions { delete, owners, abandoned: false, copies: &merged.copies };
+        let options = RestoreOptions { delete, owners, abandoned: None, copies: &merged.copies };
         let known = matches!(base, Base::Known(_)).then_some(origin);
         let plan = restore_plan(&merged.rows, local, known.or(Some(origin)), &options);
         (merged.rows, plan)
