@@ -55,6 +55,39 @@ pub(super) fn kept(rows: &Rows, path: &RelPath, row: &Row) -> Option<RelPath> {
     names.into_iter().find(|copy| rows.get(copy).is_some_and(|there| there.same_content(row)))
 }
 
+/// Every copy of theirs that `rows` keep of `path`: true ones, whose name is made of their content.
+pub(super) fn all_kept<'a>(rows: &'a Rows, path: &RelPath) -> impl Iterator<Item = &'a Row> {
+    let tail = infix(Whose::Theirs);
+    let mut stem = cut(path.name(), MAX_SEGMENT_BYTES - tail.len() - DIGITS[DIGITS.len() - 1]).to_vec();
+    if stem.len() == path.name().len() {
+        stem.extend_from_slice(tail.as_bytes());
+    }
+    let first = path.with_name(&stem).ok();
+    let wanted = path.clone();
+    first
+        .into_iter()
+        .flat_map(move |first| {
+            rows.range(first.clone()..).take_while(move |(at, _)| at.as_bytes().starts_with(first.as_bytes()))
+        })
+        .filter(move |(at, row)| kept(rows, &wanted, row).is_some_and(|copy| copy == **at))
+        .map(|(_, row)| row)
+}
+
+/// The path that `copy` is a copy of theirs of, if its name is made of its content (and was not cut).
+pub(super) fn original(copy: &RelPath, row: &Row) -> Option<RelPath> {
+    let digits = copy.name().rsplit(|&byte| byte == b'-').next().unwrap_or_default();
+    named(copy).filter(|_| row.hash.to_string().as_bytes().starts_with(digits))
+}
+
+/// The same by the name alone, where the content cannot be read.
+pub(super) fn named(copy: &RelPath) -> Option<RelPath> {
+    let tail = infix(Whose::Theirs).as_bytes();
+    let at = copy.name().windows(tail.len()).rposition(|part| part == tail)?;
+    let digits = &copy.name()[at + tail.len()..];
+    let is_hash = DIGITS.contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+    if is_hash { copy.with_name(&copy.name()[..at]).ok() } else { None }
+}
+
 /// `name.theirs-<digits>`, with the name cut so that the whole fits a directory entry.
 fn name(name: &[u8], row: &Row, whose: Whose, digits: usize, counter: Option<u64>) -> Vec<u8> {
     let mut tail = format!("{}{}", infix(whose), &row.hash.to_string()[..digits]);

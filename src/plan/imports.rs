@@ -220,7 +220,7 @@ impl Import {
 }
 
 /// What an object is; nothing for the marker of the workspace itself.
-fn read_key(object: &Object) -> Result<Option<(RelPath, Kind)>, Refusal> {
+pub(super) fn read_key(object: &Object) -> Result<Option<(RelPath, Kind)>, Refusal> {
     let (text, kind) = object.key.strip_suffix('/').map_or((&*object.key, Kind::File), |text| (text, Kind::Dir));
     if text.is_empty() && object.size == 0 && kind == Kind::File {
         return Ok(None);

@@ -6,22 +6,38 @@
 //!
 //! This room is pure: it must not know of disks, networks, clocks or formats.
 
+mod ancestry;
 mod changes;
+mod content;
 mod copies;
+mod deadline;
 mod imports;
+mod live;
 mod merge;
+mod outside;
 mod presence;
+mod prune;
 mod restore;
+mod retention;
 mod upload;
 
 #[cfg(test)]
 mod tables;
 
+pub use ancestry::{Ancestry, Cas, Numbered, Past, Present, after_cas, base, is_gone, recent};
 pub use changes::{Change, ChangeKind, changes};
+pub use content::{Needed, PackUse, Uploads, is_time_for_a_whole_tree, needed, packs_to_renew};
+pub use deadline::{Groups, Stored, Unstored, reserve_for_head, stored_part, units};
 pub use imports::{Import, ImportOptions, Object, Refusal, RefusedKey, Unread, import};
+pub use live::{
+    CatchUp, Content, Ended, Explained, Held, Met, Mirror, Request, Step, There, catch_up, met, next_mirror,
+};
 pub use merge::{Base, COPIES_LIMIT, Copy, Merged, Whose, merge3, merge3_plain};
+pub use outside::{Contents, Outside, Wanted, outside, wanted};
 pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, theirs_over};
+pub use prune::{Named, Need, roots, strays, sweep};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
+pub use retention::{Entry, Retention, kept, lineage_with};
 pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, tombstones, upload_plan};
 
 use crate::rows::{ETag, RelPath};

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Base, copies::has_below};
+use super::{
+    Base, Groups,
+    copies::{below, has_below},
+};
 use crate::rows::{Kind, RelPath, Removed, Row, Rows};
 
 /// What a scan found, and what it proved.
@@ -14,8 +17,10 @@ pub struct Seen<'a> {
     pub gone: &'a BTreeSet<RelPath>,
     /// Paths whose scanned content is not stored: unreadable, changing, out of time.
     pub not_stored: &'a BTreeSet<RelPath>,
-    /// Time ran out: nothing is deleted but what a stored row needs the place of.
+    /// Time ran out: nothing is deleted but what a stored row needs the place of, and what belongs to a stored group.
     pub partial: bool,
+    /// What is stored whole or not at all.
+    pub groups: &'a Groups,
 }
 
 /// What goes into the merge as ours.
@@ -25,26 +30,52 @@ pub struct Seen<'a> {
 /// stored row shows that a parent is no directory any more.
 #[must_use]
 pub fn ours_for_merge(seen: &Seen<'_>, base: Base<'_>) -> Rows {
+    let lacking = lacking(seen, base);
+    let waiting = seen.groups.waiting(&lacking);
+    let held_back = |path: &RelPath| seen.not_stored.contains(path) || waiting.contains_key(path);
     // A directory has no content that could be missing.
-    let stored = |path: &RelPath, row: &Row| row.kind == Kind::Dir || !seen.not_stored.contains(path);
+    let stored = |path: &RelPath, row: &Row| row.kind == Kind::Dir || !held_back(path);
     let mut ours = seen.rows.clone();
     ours.retain(|path, row| stored(path, row));
-    let Base::Known(origin) = base else { return ours };
+    let Base::Known(origin) = base else {
+        return ours;
+    };
     for (path, row) in origin {
-        if ours.contains_key(path) {
+        if let Some(there) = ours.get(path) {
+            // A directory needs the place only for what it holds.
+            let late = seen.partial || below(seen.rows, path).any(|(at, _)| held_back(at));
+            if late && there.kind == Kind::Dir && row.kind != Kind::Dir {
+                let dirs: Vec<RelPath> = below(&ours, path).map(|(at, _)| at.clone()).collect();
+                if dirs.iter().all(|at| ours.get(at).is_some_and(|row| row.kind == Kind::Dir)) {
+                    ours.retain(|at, _| !at.is_below(path));
+                    ours.insert(path.clone(), row.clone());
+                }
+            }
             continue;
         }
-        let displaced =
-            path.ancestors().any(|up| seen.rows.get(&up).is_some_and(|row| row.kind != Kind::Dir && stored(&up, row)))
-                || row.kind != Kind::Dir && has_below(&ours, path);
+        let displaced = path.ancestors().any(|up| ours.get(&up).is_some_and(|row| row.kind != Kind::Dir))
+            || row.kind != Kind::Dir && has_below(&ours, path);
         // What follows something that is not stored waits for it: a deletion, too.
-        let waits =
-            seen.partial || seen.not_stored.contains(path) || path.ancestors().any(|up| seen.not_stored.contains(&up));
+        let waits = seen.partial && !seen.groups.may_lack(path, &lacking)
+            || held_back(path)
+            || path.ancestors().any(|up| seen.not_stored.contains(&up));
         if !displaced && (waits || !seen.gone.contains(path)) {
             ours.insert(path.clone(), row.clone());
         }
     }
     ours
+}
+
+/// What keeps a group from being stored: contents that are not, and members for which an old row stands in, because the
+/// scan lacks them without proof (they are ignored by now) or because nothing is deleted.
+pub(super) fn lacking(seen: &Seen<'_>, base: Base<'_>) -> BTreeSet<RelPath> {
+    let mut lacking = seen.not_stored.clone();
+    if let Base::Known(origin) = base {
+        let stands_in = |path: &RelPath| !seen.gone.contains(path) || seen.partial && !seen.groups.is_part(path);
+        let absent = seen.groups.members().filter(|path| !seen.rows.contains_key(*path) && stands_in(path));
+        lacking.extend(absent.filter(|path| origin.get(*path).is_some_and(|row| row.kind != Kind::Dir)).cloned());
+    }
+    lacking
 }
 
 /// Gives each row the owner that the first of `known` has for its path: for owner policies under which the disk does
@@ -135,7 +166,10 @@ mod tests {
 
     fn ours(scan: &Rows, origin: &Rows, gone: &[&str], not_stored: &[&str], partial: bool) -> Rows {
         let (gone, not_stored) = (paths(gone), paths(not_stored));
-        ours_for_merge(&Seen { rows: scan, gone: &gone, not_stored: &not_stored, partial }, Base::Known(origin))
+        ours_for_merge(
+            &Seen { rows: scan, gone: &gone, not_stored: &not_stored, partial, groups: &Groups::default() },
+            Base::Known(origin),
+        )
     }
 
     #[test]
@@ -162,7 +196,8 @@ mod tests {
         let scan = table(&[("a", file("2")), ("new", file("n"))]);
         assert_eq!(shown(&ours(&scan, &origin, &[], &["a", "new"], false)), shown(&origin));
         let (gone, not_stored) = (paths(&[]), paths(&["a", "new"]));
-        let seen = Seen { rows: &scan, gone: &gone, not_stored: &not_stored, partial: false };
+        let groups = Groups::default();
+        let seen = Seen { rows: &scan, gone: &gone, not_stored: &not_stored, partial: false, groups: &groups };
         assert!(ours_for_merge(&seen, Base::None).is_empty());
         assert!(ours_for_merge(&seen, Base::Older(&origin)).is_empty());
     }
@@ -241,7 +276,8 @@ mod tests {
             };
             let missing: Rows = origin.iter().filter(|(at, _)| !scan.contains_key(*at)).map(|(at, row)| (at.clone(), row.clone())).collect();
             let (gone, not_stored) = (pick(proofs, &missing), pick(losses, &scan));
-            let seen = Seen { rows: &scan, gone: &gone, not_stored: &not_stored, partial };
+            let groups = Groups::default();
+            let seen = Seen { rows: &scan, gone: &gone, not_stored: &not_stored, partial, groups: &groups };
             let ours = ours_for_merge(&seen, Base::Known(&origin));
             for at in origin.keys().filter(|at| !ours.contains_key(*at)) {
                 let file_above = at.ancestors().any(|up| scan.get(&up).is_some_and(|row| row.kind != Kind::Dir) && !not_stored.contains(&up));

@@ -98,7 +98,7 @@ pub fn tombstones(undeleted: &BTreeMap<RelPath, ETag>, markers: &BTreeMap<RelPat
 }
 
 /// Whether an object at `path` is to be deleted before the puts; `None`: it is not to be deleted.
-fn delete_first(path: &RelPath, result: &Rows) -> Option<bool> {
+pub(super) fn delete_first(path: &RelPath, result: &Rows) -> Option<bool> {
     let is_file = |at: &RelPath| result.get(at).is_some_and(|row| row.kind == Kind::File);
     if is_file(path) {
         return None;

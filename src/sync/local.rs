@@ -8,7 +8,7 @@ use super::{
     session::adopt,
 };
 use crate::{
-    plan::{Base, Merged, Owners, Seen, UploadPlan, merge3_plain, ours_for_merge},
+    plan::{Base, Groups, Merged, Owners, Seen, UploadPlan, merge3_plain, ours_for_merge},
     report::{NotDeleted, NotStored, NotStoredReason},
     rows::{ETag, Kind, RelPath, Removed, Row, Rows},
     store::Probed,
@@ -40,7 +40,8 @@ impl Local {
     pub(super) fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
         let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
         let partial = partial || self.is_partial();
-        let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial };
+        let groups = Groups::default();
+        let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial, groups: &groups };
         let ours = ours_for_merge(&seen, base);
         let merged = merge3_plain(base, &ours, theirs);
         (ours, merged)

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     config::{Config, Expect},
     plan::{
-        Base, ImportOptions, Owners, RestoreOptions, RestorePlan, Seen, merge3_plain, ours_for_merge, restore_plan,
+        Base, Groups, ImportOptions, Owners, RestoreOptions, RestorePlan, Seen, merge3_plain, ours_for_merge,
+        restore_plan,
     },
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
     rows::{Hash, Kind, RelPath, Row, Rows},
@@ -380,7 +381,8 @@ impl Puller<'_> {
         let not_stored = self.scan.changing.iter().chain(self.scan.unreadable.iter().map(|(path, _)| path)).cloned();
         let not_stored = not_stored.collect();
         let base = base_of(mine, self.found.head.as_ref(), Some(origin));
-        let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false };
+        let groups = Groups::default();
+        let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false, groups: &groups };
         let ours = ours_for_merge(&seen, base);
         let merged = merge3_plain(base, &ours, theirs);
         let options = RestoreOptions { delete, owners, abandoned: None, copies: &merged.copies };
