@@ -271,3 +271,22 @@ fn an_edit_during_a_pull_that_keeps_size_and_time_is_not_replaced() {
     assert_eq!((next.text("a.txt").as_str(), next.text("gone.txt").as_str()), ("2", "2"));
     assert_eq!(kept_beside(&next, "a.txt"), [b"from outside"]);
 }
+
+#[test]
+fn what_was_edited_outside_where_a_file_takes_the_place_of_its_directory_is_kept_beside() {
+    // s3s-fs keeps the folder of a key that was deleted, and answers 500 for a key of that name.
+    for server in Server::all_with(&[]).into_iter().filter(|server| server.kind != Kind::S3sFs) {
+        let story = Story::on(&server);
+        story.object("d/x", "1").object("f", "1");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        story.object("d/x", "from outside").object("f", "from outside");
+        here.remove("d").file("d", "a file").remove("f").file("f/y", "below").commit().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!((next.text("d").as_str(), next.text("f/y").as_str()), ("a file", "below"), "on {}", server.name());
+        for name in ["x", "f"] {
+            assert_eq!(kept_beside(&next, name), [b"from outside"], "{name} on {}", server.name());
+        }
+    }
+}

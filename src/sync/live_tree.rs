@@ -98,7 +98,11 @@ impl LiveTree<'_> {
         }
         // Deletes come last, and only after everything they might follow: a rename's new name is stored first.
         if !outcome.stopped && outcome.not_stored.is_empty() {
-            outcome.deleted = self.delete_all(&plan.deletes, &mut outcome).await?;
+            let refused = self.delete_all(&plan.deletes, &mut outcome).await?;
+            outcome.deleted = refused.is_some();
+            for path in refused.into_iter().flatten() {
+                tracing::warn!("{path} was changed by others while it was deleted here: it stays");
+            }
         }
         if !outcome.deleted {
             let left = plan.deletes.iter().map(|delete| &delete.path);
@@ -122,8 +126,12 @@ impl LiveTree<'_> {
             }
             done += copy.row.size;
         }
-        if !self.delete_all(&plan.deletes_first, outcome).await? || self.is_stopped(outcome) {
+        let refused = self.delete_all(&plan.deletes_first, outcome).await?;
+        if refused.is_none() || self.is_stopped(outcome) {
             return Ok(());
+        }
+        for path in refused.into_iter().flatten() {
+            self.make_room(path, plan, outcome).await?;
         }
         let puts = plan.puts.iter().filter(|put| !blocked.contains(&put.path));
         for path in &blocked {
@@ -418,29 +426,67 @@ impl LiveTree<'_> {
     ) -> Result<Option<(RelPath, Row)>, SyncError> {
         let Some(hash) = hash_object(self.store, path, &meta.etag).await? else { return Ok(None) };
         let row = ours.clone().with_content(hash, meta.size);
-        let suffix = format!(".theirs-{}", hash.short());
-        let mut name = path.name().to_vec();
-        name.truncate(crate::rows::MAX_SEGMENT_BYTES - suffix.len());
-        name.extend_from_slice(suffix.as_bytes());
-        let Ok(to) = path.with_name(&name) else { return Ok(None) };
+        let Some(to) = copy_name(path, path.name(), hash) else { return Ok(None) };
         Ok(match self.copy_version(path, &meta.etag, &to, &row).await? {
             Copied::Done(row) => Some((to, row)),
             Copied::Moved | Copied::Taken => None,
         })
     }
 
-    /// Deletes; `false` where another writer moved head.
-    async fn delete_all(&self, deletes: &[Delete], outcome: &mut Outcome) -> Result<bool, SyncError> {
+    /// Makes room for a file where a directory was, or the reverse, though others changed what is in the way: a server
+    /// may refuse both beside each other, or list only one. Their content goes beside ours.
+    async fn make_room(&self, path: &RelPath, plan: &UploadPlan, outcome: &mut Outcome) -> Result<(), SyncError> {
+        let files: BTreeSet<&RelPath> = plan.puts.iter().map(|put| &put.path).collect();
+        let beside = path.ancestors().find(|up| files.contains(up)).unwrap_or_else(|| path.clone());
+        for _ in 0..TRIES {
+            let Some(meta) = self.store.head(&path.to_text()).await? else { return Ok(()) };
+            if !self.is_known(path, &meta).await? {
+                let Some(hash) = hash_object(self.store, path, &meta.etag).await? else { continue };
+                let row = Row::file(hash, meta.size, 0o644);
+                let Some(to) = copy_name(&beside, path.name(), hash) else { break };
+                match self.copy_version(path, &meta.etag, &to, &row).await? {
+                    Copied::Done(row) => {
+                        outcome.copies.insert(path.clone(), to.clone());
+                        outcome.stored.insert(to, row);
+                    }
+                    Copied::Moved => continue,
+                    Copied::Taken => break,
+                }
+            }
+            match self.store.delete(&path.to_text(), Some(&meta.etag)).await? {
+                Deleted::Done | Deleted::Absent => {
+                    outcome.removed.insert(path.clone());
+                    return Ok(());
+                }
+                Deleted::Refused => {}
+                Deleted::Denied(error) => {
+                    tracing::warn!("{error}");
+                    outcome.undeleted.insert(path.clone(), meta.etag);
+                    return Ok(());
+                }
+            }
+        }
+        tracing::warn!("{path} was changed by others while it was deleted here: it stays");
+        Ok(())
+    }
+
+    /// Deletes; says what others changed meanwhile, and `None` where another writer moved head or time is up.
+    async fn delete_all<'d>(
+        &self,
+        deletes: &'d [Delete],
+        outcome: &mut Outcome,
+    ) -> Result<Option<Vec<&'d RelPath>>, SyncError> {
+        let mut refused = Vec::new();
         let has_condition = self.store.abilities().is_some_and(|abilities| abilities.delete);
         let mut seen: Option<Instant> = None;
         for (at, delete) in deletes.iter().enumerate() {
             if self.is_stopped(outcome) {
-                return Ok(false);
+                return Ok(None);
             }
             if !has_condition && seen.is_none_or(|seen| seen.elapsed() >= FRESH) {
                 if !is_still(self.store, self.head).await? {
                     outcome.lost = true;
-                    return Ok(false);
+                    return Ok(None);
                 }
                 seen = Some(Instant::now());
             }
@@ -450,16 +496,14 @@ impl LiveTree<'_> {
                 Deleted::Done | Deleted::Absent => {
                     outcome.removed.insert(delete.path.clone());
                 }
-                Deleted::Refused => {
-                    tracing::warn!("{} was changed by others while it was deleted here: it stays", delete.path);
-                }
+                Deleted::Refused => refused.push(&delete.path),
                 Deleted::Denied(error) => {
                     tracing::warn!("{error}");
                     outcome.undeleted.insert(delete.path.clone(), delete.expected.clone());
                 }
             }
         }
-        Ok(true)
+        Ok(Some(refused))
     }
 
     fn sent_before(&self, path: &RelPath) -> Option<(ETag, Hash)> {
@@ -514,6 +558,15 @@ struct Content {
 enum Body {
     Whole(Bytes),
     File(File, Stat),
+}
+
+/// `name.theirs-…` in the directory of `beside`.
+fn copy_name(beside: &RelPath, name: &[u8], hash: Hash) -> Option<RelPath> {
+    let suffix = format!(".theirs-{}", hash.short());
+    let mut copy = name.to_vec();
+    copy.truncate(crate::rows::MAX_SEGMENT_BYTES - suffix.len());
+    copy.extend_from_slice(suffix.as_bytes());
+    beside.with_name(&copy).ok()
 }
 
 fn source(put: &PlannedPut) -> Option<RelPath> {
