@@ -175,7 +175,7 @@ fn style(phase: Phase) -> ProgressStyle {
     let template = if phase == Phase::Cleanup {
         "{prefix:>8} [{bar:30}] {pos}/{len} {wide_msg}"
     } else {
-        "{prefix:>8} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}"
+        "{prefix:>8} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {wide_msg}"
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
