@@ -5,7 +5,8 @@ use super::Kind;
 /// An ability, what it means, and whether s3s-fs, moto and MinIO have it.
 pub const TABLE: [(&str, &str, [bool; 3]); 15] = [
     ("conditional-put", "PUT honours If-Match and If-None-Match", [true, true, true]),
-    ("atomic-create", "of 16 conditional PUTs at once exactly one wins", [false, true, true]),
+    // moto looks and then writes, and on a busy machine two of 16 see nothing there.
+    ("atomic-create", "of 16 conditional PUTs at once exactly one wins", [false, false, true]),
     ("conditional-complete", "CompleteMultipartUpload honours both conditions", [true, false, true]),
     ("delete-condition", "DELETE honours If-Match", [false, true, false]),
     ("start-after", "a listing starts after what is no key", [true, true, true]),
