@@ -277,3 +277,18 @@ fn what_explains_prints_every_key() {
     let health = here.stopover(&["health", "--json"]).exits(1);
     assert_eq!(keys(&health.json()), ["state", "since", "pid", "snapshot", "last_commit"]);
 }
+
+#[test]
+fn an_upload_that_would_cost_what_lies_below_a_name_is_refused_unless_deletes_are_asked_for() {
+    let story = Story::on(&Server::best());
+    story.object("docs/one", "1").object("docs/two", "2").object("notes", "n");
+    let laptop = story.directory("laptop");
+    laptop.file("docs", "a file").file("new", "new");
+    laptop.stopover(&["upload", &story.url()]).exits(4).says("docs/one").says("--delete");
+    assert_eq!(story.objects(), ["docs/one", "docs/two", "notes"]);
+    laptop.remove("docs").file("docs/one", "1").file("notes/today", "n");
+    laptop.stopover(&["upload", &story.url()]).exits(4).says("has notes");
+    assert_eq!(story.objects(), ["docs/one", "docs/two", "notes"]);
+    laptop.stopover(&["upload", &story.url(), "--delete"]).exits(0);
+    assert_eq!(story.objects(), ["docs/one", "new", "notes/today"]);
+}

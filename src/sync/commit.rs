@@ -15,7 +15,7 @@ use super::{
     base::{base_of, is_gone, theirs_of},
     control::Control,
     live_tree::{LiveTree, Outcome},
-    local::{Local, needed, not_deleted, stored_rows, undeleted, with_versions},
+    local::{Local, missing, needed, not_deleted, stored_rows, undeleted, with_versions},
     publish::{Published, next_head, publish},
     pull::look_closely,
     remote::{HeadAt, blocking, present_tree, read_head, read_tree},
@@ -194,14 +194,23 @@ impl<'a> Committer<'a> {
         let hurry = control.is_last();
         let index = std::mem::take(&mut self.index);
         let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
-        let (scan, mut head) = futures_util::future::try_join(scan, read_head(&self.store)).await?;
+        let (mut scan, mut head) = futures_util::future::try_join(scan, read_head(&self.store)).await?;
+        let mut before = None;
+        if !(quiet && control.is_last()) && missing(&scan.rows, self.origin.as_ref()).next().is_some() {
+            // Somebody may be moving things: what is to be deleted must be missing twice.
+            before = Some(missing(&scan.rows, self.origin.as_ref()).cloned().collect());
+            let index = std::mem::take(&mut scan.index);
+            scan = scan_directory(self.config, self.setting, &self.dir, index, hurry).await?;
+        }
         self.index = scan.index.clone();
         for warning in &scan.warnings {
             tracing::debug!("{warning}");
         }
         for _ in 0..TRIES {
             self.check(head.as_ref())?;
-            if let Some(receipt) = self.try_once(&scan, head.as_ref(), quiet, control, events).await? {
+            if let Some(receipt) =
+                self.try_once((&scan, before.as_ref()), head.as_ref(), quiet, control, events).await?
+            {
                 self.warn(&scan);
                 self.warn_of_ignored_edits(&scan).await?;
                 return Ok(self.stamped(receipt));
@@ -237,7 +246,7 @@ impl<'a> Committer<'a> {
     /// One try; `None` where another writer was faster.
     async fn try_once(
         &mut self,
-        scan: &Scan,
+        (scan, before): (&Scan, Option<&BTreeSet<RelPath>>),
         head: Option<&HeadAt>,
         quiet: bool,
         control: &Control,
@@ -246,7 +255,7 @@ impl<'a> Committer<'a> {
         let now = present_tree(&self.store, head).await?;
         let (theirs, removed) = theirs_of(&self.store, &self.mine, head, self.origin.as_ref(), now).await?;
         let (_, owners) = owners(self.config, self.setting);
-        let mut local = Local::new(scan, owners, self.origin.as_ref(), &theirs, &self.dir);
+        let mut local = Local::new(scan, before, owners, self.origin.as_ref(), &theirs, &self.dir);
         let base = base_of(&self.mine, head, self.origin.as_ref());
         let (_, merged) = local.merge(base, &theirs, false);
         let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };

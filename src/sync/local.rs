@@ -15,6 +15,11 @@ use crate::{
     worktree::{Directory, Presence, Scan},
 };
 
+/// The paths that the directory took in and that `rows` lacks.
+pub(super) fn missing<'a>(rows: &Rows, origin: Option<&'a Rows>) -> impl Iterator<Item = &'a RelPath> {
+    origin.into_iter().flat_map(BTreeMap::keys).filter(|path| !rows.contains_key(*path))
+}
+
 /// One scan, and what could not be stored of it.
 pub(super) struct Local {
     rows: Rows,
@@ -25,11 +30,20 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub(super) fn new(scan: &Scan, owners: Owners, origin: Option<&Rows>, theirs: &Rows, dir: &Directory) -> Self {
+    /// What of the scan counts. A path is only gone if the scan before lacked it too, where there was one: a directory
+    /// that is renamed while a scan goes on can be in none of the places where it looked.
+    pub(super) fn new(
+        scan: &Scan,
+        before: Option<&BTreeSet<RelPath>>,
+        owners: Owners,
+        origin: Option<&Rows>,
+        theirs: &Rows,
+        dir: &Directory,
+    ) -> Self {
         let mut rows = scan.rows.clone();
         let nothing = Rows::new();
         adopt(owners, &mut rows, &[origin.unwrap_or(&nothing), theirs]);
-        let missing = origin.into_iter().flat_map(BTreeMap::keys).filter(|path| !rows.contains_key(*path));
+        let missing = missing(&rows, origin).filter(|path| before.is_none_or(|before| before.contains(*path)));
         let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
         let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
         let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
@@ -132,4 +146,25 @@ pub(super) fn with_versions(mut ours: Rows, stored: &Rows) -> Rows {
         }
     }
     ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Hash;
+
+    #[test]
+    fn what_was_on_its_way_from_one_directory_to_another_is_not_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = Directory::open(place.path()).unwrap();
+        let path = |text| RelPath::new(text).unwrap();
+        let origin: Rows = ["moved", "removed"].map(|name| (path(name), Row::file(Hash::of(b""), 0, 0o644))).into();
+        let local = |before: Option<&BTreeSet<RelPath>>| {
+            Local::new(&Scan::default(), before, Owners::Ignore, Some(&origin), &Rows::new(), &dir)
+        };
+        // The scan before saw `moved` in its old place, this one looked into the new one too early.
+        let before = BTreeSet::from([path("removed")]);
+        assert_eq!(local(Some(&before)).gone, before);
+        assert_eq!(local(None).gone.len(), 2, "nobody moves anything when no app is left");
+    }
 }

@@ -76,6 +76,9 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
         let mut theirs = found.import.rows.clone();
         let unread: Vec<RelPath> = found.import.unread.keys().cloned().collect();
         theirs.extend(found.import.unread.iter().map(|(path, unread)| (path.clone(), unread.placeholder())));
+        if !config.call.delete {
+            guard_what_is_below(&theirs, &scan, &url)?;
+        }
         let mut result = Merged { rows: together(&theirs, &scan, &dir, config.call.delete), ..Merged::default() };
         let plan = upload_plan(&theirs, &result, Order::ByPath);
         let mut receipt = receipt(&theirs, &result.rows, &scan);
@@ -130,6 +133,23 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
         return Ok(receipt);
     }
     Err(SyncError::Contended(url, TRIES))
+}
+
+/// An upload deletes nothing that it was not asked to delete: not what lies below a name that is a file here, nor a file
+/// whose name is a directory here.
+fn guard_what_is_below(theirs: &Rows, scan: &Scan, url: &str) -> Result<(), SyncError> {
+    let in_the_way = theirs.iter().filter(|(_, row)| row.kind != Kind::Dir).find_map(|(path, _)| {
+        let file = path.ancestors().find(|up| scan.rows.get(up).is_some_and(|row| row.kind != Kind::Dir));
+        let dir = scan.rows.get(path).filter(|row| row.kind == Kind::Dir).map(|_| path.clone());
+        file.or(dir).map(|here| (path, here))
+    });
+    match in_the_way {
+        None => Ok(()),
+        Some((path, here)) => Err(SyncError::Guard(format!(
+            "{url} has {path}, and here {here} is something else: nothing was sent; --delete makes the workspace what \
+             is here"
+        ))),
+    }
 }
 
 /// What the workspace holds afterwards: the directory over what is there.
