@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     rows::{Removed, Rows},
-    snapshot::{HEAD_KEY, Head, HeadState, SnapshotId, Tree, TreeHeader},
-    store::{Put, PutIf, Store},
+    snapshot::{HEAD_KEY, Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
+    store::{MAX_WHOLE, Put, PutIf, Store},
 };
 
 /// How often the same bytes are sent again while head is still the old one.
@@ -68,6 +68,17 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
     }
 }
 
+/// A tree that nobody could read back must not be written.
+fn check_size(rows: u64, bytes: u64, workspace: &str) -> Result<(), SyncError> {
+    if rows <= Limits::default().rows && bytes <= MAX_WHOLE {
+        return Ok(());
+    }
+    Err(SyncError::System(format!(
+        "{workspace} would hold {rows} paths, more than a workspace can have: nothing was committed; ignore some of \
+         them (.stopoverignore)"
+    )))
+}
+
 /// Writes the tree, and makes the head that names it.
 pub(super) async fn next_head(
     store: &Store,
@@ -80,6 +91,7 @@ pub(super) async fn next_head(
     let written = written(store)?;
     let old = head.map(|at| &at.head);
     let id = SnapshotId::new(old.map_or(1, Head::next_seq), random()?);
+    let lines = rows.len() + removed.len();
     let tree = Tree {
         header: TreeHeader {
             id,
@@ -95,6 +107,7 @@ pub(super) async fn next_head(
     };
     let bytes =
         tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &store.url()))?;
+    check_size(lines as u64, bytes.len() as u64, &store.url())?;
     // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
     match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
         Put::Done(_) | Put::Refused | Put::Missing => {}
@@ -112,5 +125,19 @@ fn is_ours(now: &Head, new: &Head) -> bool {
     match &new.snapshot {
         Some(id) => now.has_in_lineage(id),
         None => now.write_id == new.write_id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_back_is_not_written() {
+        assert!(check_size(5_000_000, MAX_WHOLE, "s3://b/w").is_ok());
+        for (rows, bytes) in [(5_000_001, 1), (1, MAX_WHOLE + 1)] {
+            let error = check_size(rows, bytes, "s3://b/w").unwrap_err().to_string();
+            assert!(error.contains("s3://b/w") && error.contains(".stopoverignore"), "{error}");
+        }
     }
 }
