@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         those_who_ask_during_a_commit_share_the_next_one,
         a_request_that_a_stop_overtakes_is_answered_by_the_last_commit,
         the_socket_comes_back_after_its_directory_was_removed,
-        a_last_commit_that_was_killed_is_tried_again_once,
+        a_last_commit_that_failed_or_was_killed_is_tried_again_once,
         clients_that_take_all_descriptors_cost_neither_rest_nor_the_last_commit,
         descriptors_that_the_caller_left_open_are_no_trouble,
         read_only_commits_nothing,
@@ -540,10 +540,16 @@ fn a_term_while_the_apps_program_is_loaded_starts_the_budget() {
     let told = Instant::now();
     // strace itself ends with the delay.
     wait_until("it is over", || life.log().contains("; exit "));
-    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    // The budget ends it, not the program that is loaded at last.
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
     assert_eq!(life.end(), 137, "{}", life.log());
     assert!(life.has("last ends"), "{:?}", life.notes());
     assert_eq!(life.summary()["reason"], "killed-at-deadline");
+}
+
+/// It was over within the stop timeout, but for what a busy machine adds. Without one it would not end at all.
+fn in_time(told: Instant, stop_timeout: u64) {
+    assert!(told.elapsed() < 2 * Duration::from_secs(stop_timeout), "{:?}", told.elapsed());
 }
 
 fn a_stop_signal_of_the_users_own_cancels_the_start_too() {
@@ -561,7 +567,7 @@ fn what_outlives_a_cancelled_start_is_killed_within_the_stop_timeout() {
     life.until("installing").term();
     let told = Instant::now();
     assert_eq!(life.end(), 143, "{}", life.log());
-    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+    in_time(told, 2);
 }
 
 fn a_pipe_in_the_way_of_the_summary_does_not_hold_up_the_end() {
@@ -591,7 +597,7 @@ fn an_app_that_overstays_is_killed_in_time_for_the_commit() {
     life.until("app runs").term();
     let told = Instant::now();
     assert_eq!(life.end(), 137);
-    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    in_time(told, 3);
     assert!(life.has("last ends"));
     assert_eq!(life.summary()["reason"], "killed-at-deadline");
 }
@@ -602,7 +608,7 @@ fn a_commit_that_hangs_is_killed_at_the_deadline() {
     life.until("app runs").term();
     let told = Instant::now();
     assert_eq!(life.end(), 82);
-    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    in_time(told, 3);
     assert_eq!(life.phase()["state"], "failed");
 }
 
@@ -615,7 +621,7 @@ fn a_term_during_the_last_commit_gives_it_a_deadline() {
     let told = Instant::now();
     life.term();
     assert_eq!(life.end(), 82);
-    assert!(told.elapsed() < Duration::from_secs(2));
+    in_time(told, 2);
 }
 
 fn a_term_cancels_a_running_checkpoint() {
@@ -734,7 +740,7 @@ fn ticks(pid: i32) -> u64 {
     rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().expect("number")).sum()
 }
 
-fn a_last_commit_that_was_killed_is_tried_again_once() {
+fn a_last_commit_that_failed_or_was_killed_is_tried_again_once() {
     for app in ["exit 0", GENTLE] {
         let life = Life::of(app);
         let steps = format!("listen;die:{};event:d;receipt:{{\"durable\":true}};exit:0", life.path("mark").display());
@@ -745,9 +751,11 @@ fn a_last_commit_that_was_killed_is_tried_again_once() {
         assert_eq!(life.end(), 0, "{}", life.log());
         assert_eq!(life.summary()["commit"]["durable"], true);
     }
-    let (code, life) = Life::of("exit 0").set("STAGE_LAST", "die").end();
-    assert_eq!(code, 82, "{}", life.log());
-    assert_eq!(life.notes().iter().filter(|line| line.starts_with("last begins")).count(), 2);
+    for end in ["die", "exit:1"] {
+        let (code, life) = Life::of("exit 0").set("STAGE_LAST", end).end();
+        assert_eq!(code, 82, "{}", life.log());
+        assert_eq!(life.notes().iter().filter(|line| line.starts_with("last begins")).count(), 2);
+    }
 }
 
 fn clients_that_take_all_descriptors_cost_neither_rest_nor_the_last_commit() {

@@ -40,7 +40,7 @@ pub(super) struct Commits {
     pub(super) last_began: bool,
     /// Whether one was started beside the app's shutdown.
     early_began: bool,
-    /// Whether the last one was killed by somebody else, and is tried again.
+    /// Whether the last one failed or was killed by somebody else, and is tried again.
     tried_again: bool,
     /// Since when the last one could not be started, and when that is tried again.
     no_room: Option<(Duration, Duration)>,
@@ -309,12 +309,13 @@ impl Life<'_> {
             _ => self.log.error(format_args!("the {} failed ({})", child.role.name(), told(ending))),
         }
         if last
-            && matches!(ending, Ending::Signalled(_))
+            && matches!(ending, Ending::Signalled(_) | Ending::Exited(1))
             && self.stage == Stage::Committing
             && !self.commits.tried_again
         {
-            // Killed for want of memory, most likely, and the app has given back its share. Whoever kills it here (the
-            // deadline, the second `^C`) does not wait for its end.
+            // Killed for want of memory, most likely, and the app has given back its share; or the network was bad for
+            // longer than a commit's own patience. There is no other chance, and the deadline stays what it is. Whoever
+            // kills it here (the deadline, the second `^C`) does not wait for its end.
             self.log.warn("the last commit is tried again");
             self.commits.tried_again = true;
             self.commits.last_began = false;
