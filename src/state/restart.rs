@@ -23,17 +23,6 @@ impl State {
         self.set_ready(&Ready { boot: Some(boot.to_owned()), ..ready })?;
         Ok(Restart::Survived)
     }
-
-    /// Notes that what was restored is on the disk by now.
-    ///
-    /// # Errors
-    /// As [`State::write`].
-    pub fn set_flushed(&self) -> Result<(), StateError> {
-        match self.ready()? {
-            Some(ready) if !ready.flushed => self.set_ready(&Ready { flushed: true, ..ready }),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// What a restart did to the directory.
@@ -77,8 +66,7 @@ mod tests {
 
     #[test]
     fn one_that_was_counts_and_every_file_is_read_again() {
-        let (_dir, state) = ready(false);
-        state.set_flushed().unwrap();
+        let (_dir, state) = ready(true);
         assert_eq!(state.after_restart(Some("now")).unwrap(), Restart::Survived);
         let ready = state.ready().unwrap().unwrap();
         assert_eq!((ready.boot.as_deref(), ready.flushed), (Some("now"), true));

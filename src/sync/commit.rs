@@ -21,7 +21,7 @@ use super::{
     remote::{HeadAt, blocking, present_tree, read_head, read_tree},
     room::Room,
     session::{
-        boot_id, connect, flush, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
+        boot_id, connect, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
         settle_pending, told, totals, with_abilities, workspace,
     },
 };
@@ -56,9 +56,7 @@ pub async fn commit(
     let mut committer = Committer::open(config, setting).await?;
     let control = control.unwrap_or_default();
     if !control.is_last() {
-        let receipt = committer.commit(!setting.handover.app_alive, &control, events).await?;
-        committer.flush().await;
-        return Ok(receipt);
+        return committer.commit(!setting.handover.app_alive, &control, events).await;
     }
     // The early one must not be waited for when the app is gone: what it uploaded counts all the same.
     let mut early = None;
@@ -171,21 +169,6 @@ impl<'a> Committer<'a> {
             committed: BTreeMap::new(),
             url,
         })
-    }
-
-    /// Once, when nobody waits any more: what was restored reaches the disk, so that it is still a restore after a
-    /// crash of the machine.
-    async fn flush(&self) {
-        let flushed = async {
-            if self.state.ready()?.is_some_and(|ready| !ready.flushed) {
-                flush(&self.dir).await?;
-                self.state.set_flushed()?;
-            }
-            Ok::<_, SyncError>(())
-        };
-        if let Err(error) = flushed.await {
-            tracing::debug!("{error}");
-        }
     }
 
     /// One commit, tried again as long as other writers are faster.

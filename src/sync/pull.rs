@@ -334,7 +334,8 @@ impl Puller<'_> {
         for path in plan.kept.iter().filter(|path| wanted.contains_key(*path)) {
             tracing::warn!("{path} was edited here and is left as it is");
         }
-        // A person waits for the disk; a container's first checkpoint does.
+        // A person waits for the disk. A container must not: a flush takes what its neighbours have written too, no signal
+        // ends it, and a stop would have to wait. Its directory is restored anew after a restart of the machine.
         let flushed = self.setting.handover.status.is_none();
         if flushed {
             flush(self.dir).await?;
