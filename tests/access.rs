@@ -3,34 +3,19 @@
 
 mod support;
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    sync::Arc,
-};
+use std::io::{BufRead, BufReader, Write};
 
 use bytes::Bytes;
-use stopover::store::{Abilities, Deleted, GetIf, Got, PutIf, Store, StoreErrorKind};
+use stopover::store::{Deleted, GetIf, Got, PutIf, Store, StoreErrorKind};
 use support::{
-    front::{Fault, Front, any},
-    outsider::Outsider,
+    PREFIX, behind_a_front,
+    front::{Fault, any},
     servers::{Kind, Server, access},
     wait,
 };
 
-const PREFIX: &str = "users/alice/ws";
-
 const MALFORMED: &str = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>the region is wrong</Message>\
                          <Region>eu-west-1</Region></Error>";
-
-/// A store behind a front, on a server in this process.
-fn behind_a_front() -> (Front, Store, Outsider, Arc<Server>) {
-    let server = Server::here();
-    let outsider = server.bucket();
-    let front = Front::before(&server.endpoint);
-    let store = wait(Store::connect(&access(&front.endpoint), &outsider.bucket, PREFIX)).unwrap();
-    let honest = Abilities { delete: false, url_encoding: false, ..Abilities::AWS };
-    (front, store.with_abilities(honest), outsider, server)
-}
 
 fn text(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())

@@ -16,23 +16,11 @@ use stopover::{
     store::{Abilities, Deleted, Fetched, GetIf, Got, Opened, Put, PutIf, Sink, Source, Store, StoreErrorKind},
 };
 use support::{
+    PREFIX, behind_a_front,
     front::{Class, Fault, Front, any},
-    outsider::Outsider,
     servers::{Server, access},
     wait,
 };
-
-const PREFIX: &str = "users/alice/ws";
-
-/// A store behind a front, on a server in this process.
-fn behind_a_front() -> (Front, Store, Outsider, Arc<Server>) {
-    let server = Server::here();
-    let outsider = server.bucket();
-    let front = Front::before(&server.endpoint);
-    let store = wait(Store::connect(&access(&front.endpoint), &outsider.bucket, PREFIX)).unwrap();
-    let honest = Abilities { delete: false, url_encoding: false, ..Abilities::AWS };
-    (front, store.with_abilities(honest), outsider, server)
-}
 
 fn text(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())

@@ -10,9 +10,23 @@ pub mod outsider;
 pub mod servers;
 pub mod story;
 
-use std::{future::Future, sync::LazyLock, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
+use stopover::store::{Abilities, Store};
 use tokio::runtime::Runtime;
+
+use self::{
+    front::Front,
+    outsider::Outsider,
+    servers::{Server, access},
+};
+
+/// The workspace of tests of the store.
+pub const PREFIX: &str = "users/alice/ws";
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap());
@@ -27,4 +41,14 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 /// Runs `future` beside the test.
 pub fn beside<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> tokio::task::JoinHandle<T> {
     RUNTIME.spawn(future)
+}
+
+/// A store behind a front, on a server in this process.
+pub fn behind_a_front() -> (Front, Store, Outsider, Arc<Server>) {
+    let server = Server::here();
+    let outsider = server.bucket();
+    let front = Front::before(&server.endpoint);
+    let store = wait(Store::connect(&access(&front.endpoint), &outsider.bucket, PREFIX)).unwrap();
+    let honest = Abilities { delete: false, url_encoding: false, ..Abilities::AWS };
+    (front, store.with_abilities(honest), outsider, server)
 }
