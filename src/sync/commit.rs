@@ -18,7 +18,7 @@ use super::{
     local::{Local, missing, needed, not_deleted, stored_rows, undeleted, with_versions},
     publish::{Published, next_head, publish},
     pull::look_closely,
-    remote::{HeadAt, blocking, present_tree, read_head, read_tree},
+    remote::{HeadAt, blocking, present_tree, read_plain_head, read_tree},
     room::Room,
     session::{
         boot_id, connect, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
@@ -177,7 +177,7 @@ impl<'a> Committer<'a> {
         let hurry = control.is_last();
         let index = std::mem::take(&mut self.index);
         let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
-        let (mut scan, mut head) = futures_util::future::try_join(scan, read_head(&self.store)).await?;
+        let (mut scan, mut head) = futures_util::future::try_join(scan, read_plain_head(&self.store)).await?;
         let mut before = None;
         if !(quiet && control.is_last()) && missing(&scan.rows, self.origin.as_ref()).next().is_some() {
             // Somebody may be moving things: what is to be deleted must be missing twice.
@@ -198,7 +198,7 @@ impl<'a> Committer<'a> {
                 self.warn_of_ignored_edits(&scan).await?;
                 return Ok(self.stamped(receipt));
             }
-            head = read_head(&self.store).await?;
+            head = read_plain_head(&self.store).await?;
         }
         Err(SyncError::Contended(self.url.clone(), TRIES))
     }
@@ -500,7 +500,7 @@ async fn remember(
     let mut mine = Mine { workspace: url.to_owned(), directory: Some(dir.identity()), ..Mine::default() };
     let mut rows = None;
     if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok()) {
-        let (tree, head) = futures_util::future::try_join(read_tree(store, &id), read_head(store)).await?;
+        let (tree, head) = futures_util::future::try_join(read_tree(store, &id), read_plain_head(store)).await?;
         // Only who deletes a workspace removes its trees, or its head.
         let Some(head) = head.filter(|at| tree.is_some() || at.head.knows(&id)) else {
             return Err(SyncError::Deleted(url.to_owned(), dir.path().display().to_string()));

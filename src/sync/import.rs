@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     SyncError,
-    remote::{FIRST_ANSWER, HeadAt, is_still, present_tree, read_head},
+    remote::{FIRST_ANSWER, HeadAt, is_still, present_tree, read_plain_head},
 };
 use crate::{
     plan::{Import, ImportOptions, Object, TreeRows, import},
@@ -40,14 +40,14 @@ pub(super) async fn look(store: &Store, rules: &RuleOptions, options: ImportOpti
             FIRST_ANSWER.as_secs()
         ))
     };
-    let first = async { tokio::time::timeout(FIRST_ANSWER, read_head(store)).await.map_err(|_| late())? };
+    let first = async { tokio::time::timeout(FIRST_ANSWER, read_plain_head(store)).await.map_err(|_| late())? };
     let (mut head, mut listed) = futures_util::future::try_join(first, list(store)).await?;
     for _ in 0..TRIES {
         let tree = present_tree(store, head.as_ref()).await?;
         if is_still(store, head.as_ref()).await? {
             return join(store, rules, options, head, tree, listed).await;
         }
-        (head, listed) = futures_util::future::try_join(read_head(store), list(store)).await?;
+        (head, listed) = futures_util::future::try_join(read_plain_head(store), list(store)).await?;
     }
     Err(SyncError::Contended(store.url(), TRIES))
 }

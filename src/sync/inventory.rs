@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{
     Setting, SyncError,
     publish::{Published, publish},
-    remote::{random, read_head, written},
+    remote::{random, read_plain_head, written},
     session::{
         adopt, connect, open_directory, origin, owners, refuse_read_only, scan_directory, told, totals, with_abilities,
         workspace,
@@ -100,7 +100,7 @@ pub async fn status(config: &Config, setting: &Setting) -> Result<Status, SyncEr
     }
     let scan = scan_directory(config, setting, &dir, index, false);
     let store = connect(config).await?;
-    let (scan, head) = futures_util::future::try_join(scan, read_head(&store)).await?;
+    let (scan, head) = futures_util::future::try_join(scan, read_plain_head(&store)).await?;
     let exists = match &head {
         Some(at) if at.head.state != HeadState::Deleted => true,
         _ => store.list_live().next_page().await?.is_some_and(|page| !page.is_empty()),
@@ -182,7 +182,7 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
         removed.bytes = listed.iter().map(|listed| listed.size).sum();
         return Ok(removed);
     }
-    let head = read_head(&store).await?;
+    let head = read_plain_head(&store).await?;
     if head.is_none() && listed.is_empty() {
         return Err(SyncError::Directory(format!("{} does not exist: check the name", store.url())));
     }
@@ -209,7 +209,7 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
         if listed.is_empty() {
             return Ok(removed);
         }
-        if read_head(&store).await?.is_some_and(|at| at.head.state != HeadState::Deleted) {
+        if read_plain_head(&store).await?.is_some_and(|at| at.head.state != HeadState::Deleted) {
             return Ok(removed);
         }
         let total = listed.len() as u64;

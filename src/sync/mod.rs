@@ -18,6 +18,8 @@ mod remote;
 mod restore;
 mod room;
 mod session;
+#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+mod snapshots;
 mod sources;
 mod upload;
 

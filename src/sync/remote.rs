@@ -27,12 +27,32 @@ pub(super) async fn read_head(store: &Store) -> Result<Option<HeadAt>, SyncError
     match store.get(HEAD_KEY, GetIf::Always).await? {
         Got::Found(object) => {
             let head = Head::decode(&object.bytes).map_err(|error| damaged_head(store, &error))?;
-            if head.state == HeadState::Live {
-                return Err(SyncError::Newer(store.url()));
-            }
             Ok(Some(HeadAt { head, etag: object.meta.etag }))
         }
         Got::Absent | Got::NotModified | Got::Moved => Ok(None),
+    }
+}
+
+/// The head, for those who can only work on a plain workspace.
+pub(super) async fn read_plain_head(store: &Store) -> Result<Option<HeadAt>, SyncError> {
+    let head = read_head(store).await?;
+    if head.as_ref().is_some_and(|at| at.head.state == HeadState::Live) {
+        return Err(SyncError::Newer(store.url()));
+    }
+    Ok(head)
+}
+
+#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+/// The head, asked for only if it is not `known` any more; `None` where there is none.
+pub(super) async fn read_head_since(store: &Store, known: Option<HeadAt>) -> Result<Option<HeadAt>, SyncError> {
+    let Some(known) = known else { return read_head(store).await };
+    match store.get(HEAD_KEY, GetIf::NoneMatch(&known.etag)).await? {
+        Got::NotModified => Ok(Some(known)),
+        Got::Found(object) => {
+            let head = Head::decode(&object.bytes).map_err(|error| damaged_head(store, &error))?;
+            Ok(Some(HeadAt { head, etag: object.meta.etag }))
+        }
+        Got::Absent | Got::Moved => Ok(None),
     }
 }
 

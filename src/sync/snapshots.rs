@@ -1,0 +1,248 @@
+//! Snapshots and mirrors as they lie in the bucket, put together from base and overlay; and the copies of the newest
+//! ones that the state directory keeps, so that a checkpoint need not fetch what it wrote itself.
+//!
+//! A kept copy is a cache: what is damaged, cut or of another snapshot counts as missing.
+
+use std::{io::Read, sync::Arc};
+
+use super::{
+    SyncError,
+    remote::{HeadAt, blocking},
+};
+use crate::{
+    rows::ETag,
+    snapshot::{FormatError, Head, Limits, Mirror, SnapshotId, Tree},
+    state::State,
+    store::{GetIf, Got, Store},
+};
+
+/// The names of the copies in the state directory.
+const HEAD: &str = "cache.head";
+const TREE: Copies = Copies { own: "cache.tree", base: "cache.tree-base" };
+const MIRROR: Copies = Copies { own: "cache.mirror", base: "cache.mirror-base" };
+
+#[derive(Clone, Copy)]
+struct Copies {
+    own: &'static str,
+    base: &'static str,
+}
+
+/// A table of the bucket: its own rows, and those of the base it says what differs from.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    /// Base and overlay put together.
+    pub(super) whole: Arc<T>,
+    /// The whole one that the next overlay is made over: itself, if it is whole.
+    pub(super) base: Arc<T>,
+    /// Bytes of the base's object.
+    pub(super) base_bytes: u64,
+}
+
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        Self { whole: Arc::clone(&self.whole), base: Arc::clone(&self.base), base_bytes: self.base_bytes }
+    }
+}
+
+/// The tree of a snapshot.
+pub(super) type Snapshot = Table<Tree>;
+/// The mirror of a snapshot.
+pub(super) type MirrorAt = Table<Mirror>;
+
+/// What trees and mirrors have in common.
+trait Stored: Sized + Clone + Send + Sync + 'static {
+    const NAME: &'static str;
+    const COPIES: Copies;
+    fn key(id: &SnapshotId) -> String;
+    fn decode(from: impl Read) -> Result<Self, FormatError>;
+    fn names(&self) -> (SnapshotId, Option<SnapshotId>);
+    fn named(from: impl Read) -> Result<SnapshotId, FormatError>;
+    fn put_together(base: Self, overlay: Self) -> Result<Self, FormatError>;
+}
+
+impl Stored for Tree {
+    const NAME: &'static str = "tree";
+    const COPIES: Copies = TREE;
+
+    fn key(id: &SnapshotId) -> String {
+        id.tree_key()
+    }
+
+    fn decode(from: impl Read) -> Result<Self, FormatError> {
+        Self::decode(from, &Limits::default())
+    }
+
+    fn names(&self) -> (SnapshotId, Option<SnapshotId>) {
+        (self.header.id, self.header.base)
+    }
+
+    fn named(from: impl Read) -> Result<SnapshotId, FormatError> {
+        Ok(Self::decode_header(from, &Limits::default())?.0.id)
+    }
+
+    fn put_together(base: Self, overlay: Self) -> Result<Self, FormatError> {
+        Self::whole(base, overlay)
+    }
+}
+
+impl Stored for Mirror {
+    const NAME: &'static str = "mirror";
+    const COPIES: Copies = MIRROR;
+
+    fn key(id: &SnapshotId) -> String {
+        id.mirror_key()
+    }
+
+    fn decode(from: impl Read) -> Result<Self, FormatError> {
+        Self::decode(from, &Limits::default())
+    }
+
+    fn names(&self) -> (SnapshotId, Option<SnapshotId>) {
+        (self.header.id, self.header.base)
+    }
+
+    fn named(from: impl Read) -> Result<SnapshotId, FormatError> {
+        Ok(Self::decode_header(from, &Limits::default())?.id)
+    }
+
+    fn put_together(base: Self, overlay: Self) -> Result<Self, FormatError> {
+        Self::whole(base, overlay)
+    }
+}
+
+/// The snapshot `id`, with its base; `None` where one of the two is gone. `cache` is given for the newest one only.
+pub(super) async fn read_snapshot(
+    store: &Store,
+    cache: Option<&State>,
+    id: &SnapshotId,
+) -> Result<Option<Snapshot>, SyncError> {
+    read(store, cache, id).await
+}
+
+/// The snapshot that `head` names, which must be there.
+pub(super) async fn present_snapshot(
+    store: &Store,
+    cache: Option<&State>,
+    head: &HeadAt,
+) -> Result<Option<Snapshot>, SyncError> {
+    let Some(id) = &head.head.snapshot else { return Ok(None) };
+    match read_snapshot(store, cache, id).await? {
+        Some(snapshot) => Ok(Some(snapshot)),
+        None => Err(SyncError::Damaged {
+            what: format!("tree {id}"),
+            workspace: store.url(),
+            why: "head.json names it, but it, or the tree it builds on, is not there".to_owned(),
+        }),
+    }
+}
+
+/// The mirror of snapshot `id`; `None` where there is none: its catch-up has not finished.
+pub(super) async fn read_mirror(
+    store: &Store,
+    cache: Option<&State>,
+    id: &SnapshotId,
+) -> Result<Option<MirrorAt>, SyncError> {
+    read(store, cache, id).await
+}
+
+/// The newest mirror: that of head's snapshot, else the one that head names.
+pub(super) async fn newest_mirror(
+    store: &Store,
+    cache: Option<&State>,
+    head: &Head,
+) -> Result<Option<MirrorAt>, SyncError> {
+    for id in head.snapshot.iter().chain(&head.mirror) {
+        if let Some(mirror) = read_mirror(store, cache, id).await? {
+            return Ok(Some(mirror));
+        }
+    }
+    Ok(None)
+}
+
+async fn read<T: Stored>(store: &Store, cache: Option<&State>, id: &SnapshotId) -> Result<Option<Table<T>>, SyncError> {
+    let Some((own, bytes)) = read_one::<T>(store, cache, id, T::COPIES.own).await? else { return Ok(None) };
+    let Some(base) = own.names().1 else {
+        let whole = Arc::new(own);
+        return Ok(Some(Table { base: Arc::clone(&whole), whole, base_bytes: bytes }));
+    };
+    let Some((base, base_bytes)) = read_one::<T>(store, cache, &base, T::COPIES.base).await? else { return Ok(None) };
+    let base = Arc::new(base);
+    let under = T::clone(&base);
+    let whole = blocking(move || T::put_together(under, own)).await?;
+    let whole = whole.map_err(|error| SyncError::format(&error, &format!("{} {id}", T::NAME), &store.url()))?;
+    Ok(Some(Table { whole: Arc::new(whole), base, base_bytes }))
+}
+
+/// One object and its length, from the cache if it is there; what is fetched is kept.
+async fn read_one<T: Stored>(
+    store: &Store,
+    cache: Option<&State>,
+    id: &SnapshotId,
+    copy: &str,
+) -> Result<Option<(T, u64)>, SyncError> {
+    if let Some(state) = cache
+        && let Ok(Some(bytes)) = state.read(copy)
+        && T::named(&bytes[..]).is_ok_and(|named| named == *id)
+        && let Ok(table) = T::decode(&bytes[..])
+    {
+        return Ok(Some((table, bytes.len() as u64)));
+    }
+    let Got::Found(object) = store.get(&T::key(id), GetIf::Always).await? else { return Ok(None) };
+    let bytes = object.bytes;
+    if let Some(state) = cache {
+        keep(state, copy, &bytes);
+    }
+    let length = bytes.len() as u64;
+    let table = blocking(move || T::decode(&bytes[..])).await?;
+    let table = table.map_err(|error| SyncError::format(&error, &format!("{} {id}", T::NAME), &store.url()))?;
+    let found = table.names().0;
+    if found != *id {
+        return Err(SyncError::Damaged {
+            what: format!("{} {id}", T::NAME),
+            workspace: store.url(),
+            why: format!("it says of itself that it is {found}"),
+        });
+    }
+    Ok(Some((table, length)))
+}
+
+/// Keeps the objects of a tree that was written: its own, and that of its base if that is a new one.
+pub(super) fn keep_tree(state: &State, own: &[u8], is_whole: bool) {
+    keep(state, TREE.own, own);
+    if is_whole {
+        // What builds on it finds it under the other name.
+        keep(state, TREE.base, own);
+    }
+}
+
+/// The same for a mirror.
+pub(super) fn keep_mirror(state: &State, own: &[u8], is_whole: bool) {
+    keep(state, MIRROR.own, own);
+    if is_whole {
+        keep(state, MIRROR.base, own);
+    }
+}
+
+/// A copy that cannot be kept is fetched again.
+fn keep(state: &State, name: &str, bytes: &[u8]) {
+    if let Err(error) = state.write(name, bytes) {
+        tracing::debug!("{error}");
+        let _ = state.forget(name);
+    }
+}
+
+/// Keeps the head that was read or written last.
+pub(super) fn keep_head(state: &State, head: &HeadAt) {
+    let mut bytes = head.etag.as_str().as_bytes().to_vec();
+    bytes.push(b'\n');
+    bytes.extend(head.head.encode());
+    keep(state, HEAD, &bytes);
+}
+
+/// The head that was kept.
+pub(super) fn kept_head(state: &State) -> Option<HeadAt> {
+    let bytes = state.read(HEAD).ok()??;
+    let at = bytes.iter().position(|byte| *byte == b'\n')?;
+    let etag = std::str::from_utf8(&bytes[..at]).ok().filter(|etag| !etag.is_empty())?;
+    Some(HeadAt { head: Head::decode(&bytes[at + 1..]).ok()?, etag: ETag::new(etag) })
+}
