@@ -16,6 +16,8 @@ mod publish;
 mod pull;
 mod remote;
 mod restore;
+#[allow(dead_code, reason = "every write of a live head asks it")]
+mod retain;
 mod room;
 mod session;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
