@@ -67,6 +67,9 @@ impl Local {
             if let Some(row) = self.rows.get_mut(path)
                 && !outcome.copies.values().any(|copy| copy == path)
             {
+                if !row.same_content(stored) {
+                    row.pieces = stored.pieces.clone();
+                }
                 (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
             }
         }

@@ -12,7 +12,7 @@ use super::{
     remote::{HeadAt, random, read_head, written},
 };
 use crate::{
-    rows::{Removed, Rows},
+    rows::{Pieces, Removed, Row, Rows},
     snapshot::{HEAD_KEY, Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
     store::{MAX_WHOLE, Put, PutIf, Store},
 };
@@ -102,7 +102,8 @@ pub(super) async fn next_head(
             base: None,
             time: written.time,
         },
-        rows: rows.clone(),
+        // In a plain workspace no content lies in pieces, so none is said to have any.
+        rows: rows.iter().map(|(path, row)| (path.clone(), Row { pieces: Pieces::None, ..row.clone() })).collect(),
         removed,
     };
     let bytes =

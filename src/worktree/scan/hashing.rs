@@ -13,7 +13,7 @@ use nix::{errno::Errno, sys::stat::fstat};
 
 use super::{Directory, ScanOptions, Stat, WorktreeError, walk::Job};
 use crate::{
-    rows::{Hash, Hasher},
+    rows::{Cut, Hasher, PIECE_BYTES, PieceHasher, Pieces},
     worktree::mapped::Mapped,
 };
 
@@ -25,7 +25,7 @@ const TRIES: usize = 3;
 /// What became of one file.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Hashed { stat: Stat, hash: Hash },
+    Hashed { stat: Stat, cut: Cut },
     Changing,
     Unreadable(String),
     OtherMount,
@@ -82,19 +82,18 @@ fn hash_file(dir: &Directory, job: &Job, buffer: &mut [u8], options: &ScanOption
             Ok(opened) => opened,
             Err(error) => return Ok(outcome_of(&error)),
         };
-        let read = match hash_open(&mut file, before.size, buffer, options)? {
-            Ok(read) => read,
+        let cut = match hash_open(&mut file, before.size, buffer, options)? {
+            Ok(cut) => cut,
             Err(error) => return Ok(Outcome::Unreadable(error.to_string())),
         };
         let after = match fstat(&file) {
             Ok(stat) => Stat::from(stat),
             Err(error) => return Ok(Outcome::Unreadable(error.desc().to_owned())),
         };
-        let (bytes, hash) = read;
         // Everything but the access time and the number of names.
         let moved = Stat { nlink: before.nlink, ..after } != before;
-        if !moved && bytes == before.size {
-            return Ok(Outcome::Hashed { stat: after, hash });
+        if !moved && cut.size == before.size {
+            return Ok(Outcome::Hashed { stat: after, cut });
         }
     }
     Ok(Outcome::Changing)
@@ -112,14 +111,44 @@ fn outcome_of(error: &WorktreeError) -> Outcome {
     }
 }
 
+/// Whole, or where a file has more than one piece, whole and in pieces: of a large one only those that changed are
+/// stored, and nobody should have to read it again to know which.
+enum Either {
+    Whole(Hasher, u64),
+    Pieces(PieceHasher),
+}
+
+impl Either {
+    fn new(size: u64) -> Self {
+        if size > PIECE_BYTES { Self::Pieces(PieceHasher::new(size)) } else { Self::Whole(Hasher::new(), 0) }
+    }
+
+    fn update(&mut self, part: &[u8]) {
+        match self {
+            Self::Whole(hasher, size) => {
+                hasher.update(part);
+                *size += part.len() as u64;
+            }
+            Self::Pieces(hasher) => hasher.update(part),
+        }
+    }
+
+    fn finish(self) -> Cut {
+        match self {
+            Self::Whole(hasher, size) => Cut { hash: hasher.finish(), size, pieces: Pieces::None },
+            Self::Pieces(hasher) => hasher.finish(),
+        }
+    }
+}
+
 /// Reads to the end, but not much further than `size`: a file that grows without end is noticed by its stat.
 fn hash_open(
     file: &mut File,
     size: u64,
     buffer: &mut [u8],
     options: &ScanOptions,
-) -> Result<io::Result<(u64, Hash)>, WorktreeError> {
-    let mut hasher = Hasher::new();
+) -> Result<io::Result<Cut>, WorktreeError> {
+    let mut hasher = Either::new(size);
     let mut bytes = 0_u64;
     while bytes <= size {
         options.check()?;
@@ -133,5 +162,5 @@ fn hash_open(
             Err(error) => return Ok(Err(error)),
         }
     }
-    Ok(Ok((bytes, hasher.finish())))
+    Ok(Ok(hasher.finish()))
 }

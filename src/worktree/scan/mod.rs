@@ -83,7 +83,8 @@ pub struct IgnoredRule {
 /// What a scan found.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Every stored path, directories included.
+    /// Every stored path, directories included. Large files that this scan hashed are cut into pieces; those that the
+    /// index proves unchanged are not, for it knows no pieces.
     pub rows: Rows,
     /// The index of these rows, to be saved with the commit.
     pub index: Index,
@@ -139,17 +140,18 @@ pub fn scan(dir: &Directory, index: &Index, options: &ScanOptions) -> Result<Sca
     for (job, outcome) in jobs.into_iter().zip(outcomes.files) {
         let Job { path, rules, .. } = job;
         match outcome {
-            Outcome::Hashed { stat, hash } => {
+            Outcome::Hashed { stat, cut } => {
                 scan.hashed_files += 1;
                 scan.hashed_bytes += stat.size;
-                let mut row = IndexRow::new(&stat, hash);
+                let mut row = IndexRow::new(&stat, cut.hash);
                 row.racy = touched.as_ref().is_none_or(|touched| touched.is_too_young(stat.ctime_ns));
                 row.warm = touched.as_ref().is_none_or(|touched| !touched.stores_are_seen)
                     || outcomes.mapped.has(stat.ino, &dir.path().join(path.as_path()));
                 if stat.nlink > 1 {
                     linked.push((path.clone(), (stat.dev, stat.ino)));
                 }
-                rows.push((path.clone(), row_of(&stat, Kind::File, hash)));
+                let found = Row { pieces: cut.pieces, ..row_of(&stat, Kind::File, cut.hash) };
+                rows.push((path.clone(), found));
                 scan.index.insert_ruled(&path, row, rules);
             }
             Outcome::Changing => scan.changing.push(path),
