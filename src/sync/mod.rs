@@ -6,12 +6,16 @@
 
 mod base;
 mod commit;
+#[allow(dead_code, unused_imports, reason = "live workspaces are written and read by what comes next")]
+mod contents;
 mod control;
 mod error;
 mod import;
 mod inventory;
 mod live_tree;
 mod local;
+#[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
+mod packs;
 mod publish;
 mod pull;
 mod remote;
