@@ -14,14 +14,35 @@ const OVERRIDES: [(&str, &str); 7] = [
     ("lock", "text/plain"),
 ];
 
+/// `EXTENSION TYPE`, a line for each, sorted; see `build.rs`.
+const COMMON: &str = include_str!(concat!(env!("OUT_DIR"), "/content-types.txt"));
+const UNKNOWN: &str = "application/octet-stream";
+
 /// The `Content-Type` of a file by its path, and by its first 8 KiB ([`SAMPLE`]) or all of it if it is shorter.
 #[must_use]
 pub fn content_type(path: &str, first: &[u8]) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
-    let known = OVERRIDES.iter().find(|(known, _)| *known == extension).map(|(_, mime)| (*mime).to_owned());
-    let mime = known.unwrap_or_else(|| mime_guess::from_ext(&extension).first_or_octet_stream().to_string());
-    if is_text(&mime) && is_utf8(first) { format!("{mime}; charset=utf-8") } else { mime }
+    let known = OVERRIDES.iter().find(|(known, _)| *known == extension).map(|(_, mime)| *mime);
+    let mime = known.or_else(|| common(&extension)).unwrap_or(UNKNOWN);
+    if is_text(mime) && is_utf8(first) { format!("{mime}; charset=utf-8") } else { mime.to_owned() }
+}
+
+/// What the common table says: half of the lines fall away at every step.
+fn common(extension: &str) -> Option<&'static str> {
+    let mut rest = COMMON;
+    while !rest.is_empty() {
+        let middle = rest.len() / 2;
+        let start = rest.as_bytes()[..middle].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = rest[start..].find('\n').map_or(rest.len(), |length| start + length);
+        let (found, mime) = rest[start..end].split_once(' ')?;
+        rest = match extension.cmp(found) {
+            std::cmp::Ordering::Equal => return Some(mime),
+            std::cmp::Ordering::Less => &rest[..start],
+            std::cmp::Ordering::Greater => rest.get(end + 1..).unwrap_or_default(),
+        };
+    }
+    None
 }
 
 /// Types whose bytes are characters.
@@ -62,6 +83,18 @@ mod tests {
             ("dir.ts/file", "application/octet-stream"),
         ] {
             assert_eq!(content_type(path, b"text"), mime, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_common_table_is_found() {
+        let lines: Vec<(&str, &str)> = COMMON.lines().map(|line| line.split_once(' ').unwrap()).collect();
+        assert!(lines.len() > 1000, "{}", lines.len());
+        for (extension, mime) in lines {
+            assert_eq!(common(extension), Some(mime), "{extension}");
+        }
+        for absent in ["", "0", "aa-", "no-such", "zzzzz", "\u{fc}"] {
+            assert_eq!(common(absent), None, "{absent}");
         }
     }
 

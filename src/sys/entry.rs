@@ -3,8 +3,7 @@
 //! A signal sent to PID 1 that it neither blocks nor handles is dropped by the kernel. Relocating a static-pie of this
 //! size takes 200 microseconds, libc's and Rust's start more; so the ELF entry point is a dozen instructions of our own
 //! that block all 64 signals, keep the mask that was inherited, and go on to libc's `_start`. They run before any
-//! relocation: hidden symbols, addressed relative to the program counter, nothing else. (And while they are at it they ask
-//! for the pages that the relocation is about to write.)
+//! relocation: hidden symbols, addressed relative to the program counter, nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,15 +30,6 @@ std::arch::global_asm!(
     "syscall",
     "pop rcx",
     "mov qword ptr [rip + stopover_entry_ran], 1",
-    // Relocating writes to every page of the data; a hundred page faults cost more than asking for all at once. Where
-    // the kernel (before 5.14) or a sandbox does not know the request, they come one by one as ever.
-    "lea rdi, [rip + __init_array_start]",
-    "and rdi, -4096",
-    "lea rsi, [rip + _end]",
-    "sub rsi, rdi",
-    "mov edx, 23", // MADV_POPULATE_WRITE
-    "mov eax, 28", // madvise
-    "syscall",
     "mov rdx, r9",
     "jmp _start",
     ".size stopover_entry, . - stopover_entry",
