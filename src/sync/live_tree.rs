@@ -3,8 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::File,
-    io::Read,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,31 +10,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::{
     Control, SyncError,
     import::hash_object,
-    remote::{HeadAt, blocking, is_still},
+    outgoing::{Outgoing, WHOLE, read_file},
+    remote::{HeadAt, is_still},
     room::Room,
-    sources::{Hashing, Remote, is_same, stat_of},
+    sources::Remote,
 };
 use crate::{
     plan::{Delete, Put as PlannedPut, Source as From, UploadPlan},
     report::{Events, NotStoredReason, Phase, Progress},
-    rows::{ETag, Hash, Hasher, Kind, PERMISSION_BITS, RelPath, Row, Rows},
+    rows::{ETag, Hash, Hasher, RelPath, Row, Rows},
     state::{Sent, State},
-    store::{
-        Deleted, GetIf, Got, Meta, Opened, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type,
-        plain_etag,
-    },
-    worktree::{Directory, Stat},
+    store::{Deleted, GetIf, Got, Meta, Opened, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type},
+    worktree::Directory,
 };
 
-/// Up to this size a file is one request, read whole.
-pub(super) const WHOLE: u64 = 8 << 20;
 /// How often one object is tried while others keep changing it.
 const TRIES: u32 = 6;
 /// How old the last look at head may be before a delete without condition.
@@ -280,7 +273,7 @@ impl LiveTree<'_> {
             size @ 0..=WHOLE => self.room.take(size).await,
             _ => None,
         };
-        let content = match self.read(local, &put.row).await? {
+        let content = match read_file(self.dir, local, &put.row).await? {
             Ok(content) => content,
             Err(reason) => return Ok(One::Not(reason)),
         };
@@ -297,7 +290,7 @@ impl LiveTree<'_> {
         }
         for _ in 0..TRIES {
             let condition = expected.as_ref().map_or(PutIf::Absent, PutIf::Match);
-            let uncertain = match self.send(&key, &content, condition).await {
+            let uncertain = match content.send(self.store, &key, condition).await {
                 Ok(Put::Done(etag)) => {
                     self.note_sent(&put.path, &etag, row.hash)?;
                     return Ok(One::Stored(Box::new(Stored { row: Row { etag: Some(etag), ..row }, copy })));
@@ -337,69 +330,12 @@ impl LiveTree<'_> {
         Ok(One::Not(NotStoredReason::Changing))
     }
 
-    async fn send(&self, key: &str, content: &Content, condition: PutIf<'_>) -> Result<Put, StoreError> {
-        match &content.body {
-            Body::Whole(bytes) => self.store.put(key, bytes.clone(), condition, Some(&content.kind)).await,
-            Body::File(file, stat) => {
-                let file = file.try_clone().ok();
-                let Some(file) = file else { return Ok(Put::Refused) };
-                let source = Hashing { file, at: 0, hasher: Hasher::new(), wanted: content.row.hash, still: *stat };
-                self.store.put_file(key, source, content.row.size, condition, Some(&content.kind)).await
-            }
-        }
-    }
-
-    /// The content to put: from the disk, and only if it can be read in one piece. A small file that was written
-    /// since the scan goes as it is now; a large one waits for the next commit.
-    async fn read(&self, path: &RelPath, row: &Row) -> Result<Result<Content, NotStoredReason>, SyncError> {
-        let (dir, path, row) = (self.dir.try_clone()?, path.clone(), row.clone());
-        blocking(move || {
-            for _ in 0..3 {
-                let Ok((mut file, before)) = dir.open_file(&path) else {
-                    let there = matches!(dir.look(&path), crate::worktree::Presence::There(stat) if stat.kind == Some(Kind::File));
-                    return Ok(Err(if there { NotStoredReason::Unreadable } else { NotStoredReason::Changing }));
-                };
-                if before.size > WHOLE {
-                    let mut sample = vec![0; SAMPLE.min(before.size as usize)];
-                    if before.size != row.size || file.read_exact(&mut sample).is_err() {
-                        return Ok(Err(NotStoredReason::Changing));
-                    }
-                    let kind = content_type(&path.to_text(), &sample);
-                    return Ok(Ok(Content { row, kind, body: Body::File(file, before) }));
-                }
-                let mut bytes = Vec::with_capacity(before.size as usize);
-                if (&mut file).take(WHOLE + 1).read_to_end(&mut bytes).is_err() {
-                    return Ok(Err(NotStoredReason::Unreadable));
-                }
-                let Ok(after) = stat_of(&file) else { return Ok(Err(NotStoredReason::Unreadable)) };
-                if !is_same(&before, &after) || bytes.len() as u64 != after.size {
-                    continue;
-                }
-                let hash = Hash::of(&bytes);
-                let mut row = row;
-                if hash != row.hash {
-                    row = Row {
-                        mtime_ns: after.mtime_ns,
-                        mode: after.mode & PERMISSION_BITS,
-                        ..row.with_content(hash, after.size)
-                    };
-                }
-                let kind = content_type(&path.to_text(), &bytes[..bytes.len().min(SAMPLE)]);
-                return Ok(Ok(Content { row, kind, body: Body::Whole(bytes.into()) }));
-            }
-            Ok(Err(NotStoredReason::Changing))
-        })
-        .await?
-    }
-
     /// Whether the object holds our content already: a lost reply, or somebody with the same idea.
-    async fn is_ours(&self, path: &RelPath, meta: &Meta, content: &Content) -> Result<bool, SyncError> {
+    async fn is_ours(&self, path: &RelPath, meta: &Meta, content: &Outgoing) -> Result<bool, SyncError> {
         if meta.size != content.row.size {
             return Ok(false);
         }
-        if let Body::Whole(bytes) = &content.body
-            && plain_etag(bytes) == meta.etag
-        {
+        if content.is_at(&meta.etag) {
             return Ok(true);
         }
         Ok(hash_object(self.store, path, &meta.etag).await? == Some(content.row.hash))
@@ -546,18 +482,6 @@ enum One {
     Not(NotStoredReason),
     Lost,
     Stopped,
-}
-
-/// A file's content, ready to go.
-struct Content {
-    row: Row,
-    kind: String,
-    body: Body,
-}
-
-enum Body {
-    Whole(Bytes),
-    File(File, Stat),
 }
 
 /// `name.theirs-…` in the directory of `beside`.

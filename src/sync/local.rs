@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    live_tree::{Outcome, WHOLE},
-    session::adopt,
-};
+use super::{live_tree::Outcome, outgoing::WHOLE, session::adopt};
 use crate::{
     plan::{Base, Groups, Merged, Owners, Seen, UploadPlan, merge3_plain, ours_for_merge},
     report::{NotDeleted, NotStored, NotStoredReason},

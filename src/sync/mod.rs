@@ -14,6 +14,7 @@ mod import;
 mod inventory;
 mod live_tree;
 mod local;
+mod outgoing;
 #[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod packs;
 mod publish;
