@@ -5,6 +5,8 @@
 //! know who called it (a person, a child of PID 1) nor how its results are printed.
 
 mod base;
+#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+mod catch_up;
 mod commit;
 #[allow(dead_code, unused_imports, reason = "live workspaces are written and read by what comes next")]
 mod contents;
@@ -14,7 +16,11 @@ mod import;
 mod inventory;
 mod live_tree;
 mod local;
+#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+mod mirrors;
 mod outgoing;
+#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+mod packed;
 #[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod packs;
 mod publish;
@@ -29,6 +35,8 @@ mod session;
 mod snapshots;
 mod sources;
 mod upload;
+#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+mod watch;
 
 pub use commit::commit;
 pub use control::Control;

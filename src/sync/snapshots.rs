@@ -246,3 +246,9 @@ pub(super) fn kept_head(state: &State) -> Option<HeadAt> {
     let etag = std::str::from_utf8(&bytes[..at]).ok().filter(|etag| !etag.is_empty())?;
     Some(HeadAt { head: Head::decode(&bytes[at + 1..]).ok()?, etag: ETag::new(etag) })
 }
+
+/// Whether the mirror of this snapshot is kept, so that it surely exists.
+pub(super) fn is_mirror_kept(state: &State, id: &SnapshotId) -> bool {
+    let named = |bytes: Vec<u8>| <Mirror as Stored>::named(&bytes[..]).is_ok_and(|named| named == *id);
+    state.read(MIRROR.own).ok().flatten().is_some_and(named)
+}

@@ -1,0 +1,122 @@
+//! What explains the objects of the live tree: mirror, recent snapshots, and what was put before without coming to a
+//! mirror.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    plan::{self, Content, Explained, Held},
+    rows::{ETag, Hash, Kind, RelPath, Rows},
+    state::{self, State},
+};
+
+/// The rows of a recent snapshot.
+pub(super) enum Recent<'a> {
+    /// The caller's.
+    At(&'a Rows),
+    /// Read for this.
+    Read(Rows),
+}
+
+impl AsRef<Rows> for Recent<'_> {
+    fn as_ref(&self) -> &Rows {
+        match self {
+            Self::At(rows) => rows,
+            Self::Read(rows) => rows,
+        }
+    }
+}
+
+/// The files of `rows` that `result` does not have with the same content: what a recent snapshot explains that head's
+/// does not.
+pub(super) fn differing(mut rows: Rows, result: &Rows) -> Rows {
+    rows.retain(|path, row| row.kind == Kind::File && !result.get(path).is_some_and(|other| other.same_content(row)));
+    rows
+}
+
+/// Everything that is known of the live tree.
+pub(super) struct Known<'a> {
+    pub(super) mirror: &'a plan::Mirror,
+    result: &'a Rows,
+    recent: Vec<&'a Rows>,
+    refused: &'a BTreeMap<RelPath, ETag>,
+}
+
+impl<'a> Known<'a> {
+    /// `recent` are the recent snapshots but for that of `result`.
+    pub(super) fn new(
+        result: &'a Rows,
+        mirror: &'a plan::Mirror,
+        recent: Vec<&'a Rows>,
+        refused: &'a BTreeMap<RelPath, ETag>,
+    ) -> Self {
+        Self { mirror, result, recent, refused }
+    }
+
+    pub(super) fn explained(&self) -> Explained<'_> {
+        Explained { mirror: self.mirror, recent: &self.recent, refused: self.refused }
+    }
+
+    pub(super) fn mirrored(&self, path: &RelPath) -> Option<&Held> {
+        self.mirror.rows.get(path)
+    }
+
+    /// What an object at `path` may hold and be ours.
+    pub(super) fn contents(&self, path: &RelPath) -> BTreeSet<Content> {
+        self.explained().known(self.result, path)
+    }
+
+    /// Whether a snapshot before had a file at `path`: then there is an object, most likely.
+    pub(super) fn was_there(&self, path: &RelPath) -> bool {
+        self.recent.iter().any(|rows| Content::at(rows, path).is_some())
+    }
+
+    /// What this version held, by the rows of plain snapshots.
+    pub(super) fn held(&self, path: &RelPath, etag: &ETag, size: u64) -> Option<Hash> {
+        let mut rows = std::iter::once(&self.result).chain(&self.recent).filter_map(|rows| rows.get(path));
+        rows.find(|row| row.kind == Kind::File && row.size == size && row.etag.as_ref() == Some(etag))
+            .map(|row| row.hash)
+    }
+}
+
+/// What was put by this directory and is in no mirror yet: which version held what.
+#[derive(Debug, Default)]
+pub(super) struct Sent(Mutex<HashMap<RelPath, HashMap<ETag, Hash>>>);
+
+impl Sent {
+    pub(super) fn new(noted: Vec<state::Sent>) -> Self {
+        let mut sent: HashMap<RelPath, HashMap<ETag, Hash>> = HashMap::new();
+        for state::Sent { path, etag, hash } in noted {
+            if let (Ok(path), Some(hash)) = (RelPath::from_text(&path), Hash::from_hex(&hash)) {
+                sent.entry(path).or_default().insert(ETag::new(etag), hash);
+            }
+        }
+        Self(Mutex::new(sent))
+    }
+
+    /// Whether anything was put there.
+    pub(super) fn has(&self, path: &RelPath) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(path)
+    }
+
+    pub(super) fn held(&self, path: &RelPath, etag: &ETag) -> Option<Hash> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path)?.get(etag).copied()
+    }
+
+    /// Notes what was put. Unnoted it costs the next catch-up a comparison.
+    pub(super) fn note(&self, state: Option<&State>, path: &RelPath, held: &Held) {
+        let (etag, hash) = (held.etag.clone(), held.content.hash);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(path.clone()).or_default().insert(etag, hash);
+        let Some(state) = state else { return };
+        let sent = state::Sent {
+            path: path.to_text().into_owned(),
+            etag: held.etag.as_str().to_owned(),
+            hash: hash.to_string(),
+        };
+        if let Err(error) = state.add_sent(&sent) {
+            tracing::debug!("{error}");
+        }
+    }
+}

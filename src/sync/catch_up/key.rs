@@ -1,0 +1,317 @@
+//! One key of a catch-up: the request, and what to make of the answer. Decides nothing: `plan::met` does.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, sync::SemaphorePermit};
+
+use super::explained::{Known, Sent};
+use crate::{
+    plan::{Content, Ended, Held, Met, Request, Step, There, met},
+    rows::{ETag, Hash, RelPath, Row, Rows},
+    state::State,
+    store::{Deleted, Meta, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type},
+    sync::{
+        SyncError,
+        import::hash_object,
+        outgoing::{Body, Outgoing, WHOLE, read_file},
+        packed::{Lost, Packed, Packs},
+        room::Room,
+        watch::{Watch, Watched},
+    },
+    worktree::Directory,
+};
+
+/// How often one object is tried while others keep changing it.
+const TRIES: u32 = 6;
+/// The pause before a second try of the same request; it doubles.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What all keys share.
+pub(super) struct Key<'a> {
+    pub(super) store: &'a Store,
+    pub(super) dir: &'a Directory,
+    pub(super) state: Option<&'a State>,
+    pub(super) rows: &'a Rows,
+    pub(super) known: &'a Known<'a>,
+    pub(super) sent: Sent,
+    pub(super) packs: Arc<Packs>,
+    pub(super) room: Room,
+    pub(super) watch: Arc<Watch>,
+}
+
+/// What became of a key.
+pub(super) enum Outcome {
+    /// Its step is done.
+    Ended(How),
+    /// It is not, and why; the next catch-up tries again.
+    Left(String),
+    /// It was not tried, or given up: the caller stops.
+    Not,
+}
+
+/// How a step ended.
+pub(super) enum How {
+    Done(Option<Held>),
+    Outside,
+    /// With the version that should be gone.
+    Denied(ETag),
+    NameRefused,
+}
+
+impl From<How> for Ended {
+    fn from(how: How) -> Self {
+        match how {
+            How::Done(held) => Self::Done(held),
+            How::Outside => Self::Outside,
+            How::Denied(_) => Self::Denied,
+            How::NameRefused => Self::NameRefused,
+        }
+    }
+}
+
+/// A content that is ready to go, with its place in memory.
+struct Ready<'r> {
+    from: Origin,
+    _place: Option<SemaphorePermit<'r>>,
+}
+
+enum Origin {
+    /// The directory; or packs, whole in memory.
+    Here(Box<Outgoing>),
+    /// Packs, piece by piece, with this Content-Type.
+    Packs(String),
+}
+
+/// What a request came to.
+enum Answer {
+    Ended(How),
+    Left(String),
+    Moved,
+    /// The condition did not hold, or nobody knows: look.
+    Look,
+}
+
+impl Key<'_> {
+    /// Does one step.
+    pub(super) async fn run(&self, step: &Step) -> Result<Outcome, SyncError> {
+        let mut content = None;
+        let mut request = if self.looks_first(step) { Request::Look } else { step.request.clone() };
+        let mut pause = PAUSE;
+        for _ in 0..TRIES {
+            if !self.watch.is_still().await? {
+                return Ok(Outcome::Not);
+            }
+            let answer = match &request {
+                Request::Put(expected) => self.put(step, expected.as_ref(), &mut content).await?,
+                Request::Delete(etag) => self.delete(&step.path, etag).await?,
+                Request::Look => Answer::Look,
+            };
+            match answer {
+                Answer::Ended(how) => return Ok(Outcome::Ended(how)),
+                Answer::Left(why) => return Ok(Outcome::Left(why)),
+                Answer::Moved => return Ok(Outcome::Not),
+                Answer::Look if request == Request::Look => {}
+                // Whoever changed it may have committed.
+                Answer::Look if !self.watch.is_still_after(Instant::now()).await? => return Ok(Outcome::Not),
+                Answer::Look => {}
+            }
+            let next = match self.look(step, &mut content).await {
+                Ok(Met::Done(held)) => return Ok(Outcome::Ended(How::Done(held))),
+                Ok(Met::Outside) => return Ok(Outcome::Ended(How::Outside)),
+                Ok(Met::Write(etag)) => Request::Put(etag),
+                Ok(Met::Delete(etag)) => Request::Delete(etag),
+                // It keeps becoming another one.
+                Ok(Met::Read) => Request::Look,
+                // A refusal is never "absent": nobody knows what is there.
+                Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied => {
+                    return Ok(Outcome::Left(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            };
+            if next == request {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            request = next;
+        }
+        Ok(Outcome::Left("others keep changing it".to_owned()))
+    }
+
+    /// Whether a HEAD is cheaper than a content that would be refused: for it is large, or there is likely to be an
+    /// object that the mirror does not know.
+    fn looks_first(&self, step: &Step) -> bool {
+        let (Request::Put(expected), Some(wanted)) = (&step.request, step.wanted) else { return false };
+        wanted.size > WHOLE || self.sent.has(&step.path) || expected.is_none() && self.known.was_there(&step.path)
+    }
+
+    async fn put<'r>(
+        &'r self,
+        step: &Step,
+        expected: Option<&ETag>,
+        content: &mut Option<Ready<'r>>,
+    ) -> Result<Answer, SyncError> {
+        let (Some(row), Some(wanted)) = (self.rows.get(&step.path), step.wanted) else {
+            return Ok(Answer::Left("it is no file".to_owned()));
+        };
+        let key = step.path.to_text();
+        let condition = expected.map_or(PutIf::Absent, PutIf::Match);
+        let mut from_disk = true;
+        loop {
+            let ready = match content.take() {
+                Some(ready) => ready,
+                None => match self.load(&step.path, row, from_disk).await? {
+                    Ok(ready) => ready,
+                    Err(why) => return Ok(Answer::Left(why)),
+                },
+            };
+            let is_file = matches!(&ready.from, Origin::Here(outgoing) if matches!(outgoing.body, Body::File(..)));
+            let put = self.send(&key, &ready, row, condition).await;
+            return Ok(match put {
+                Ok(Put::Done(etag)) => {
+                    let held = Held { etag, content: wanted };
+                    self.sent.note(self.state, &step.path, &held);
+                    Answer::Ended(How::Done(Some(held)))
+                }
+                Ok(Put::Refused | Put::Missing) => {
+                    *content = Some(ready);
+                    Answer::Look
+                }
+                Ok(Put::Uncertain(error)) => {
+                    tracing::debug!("{error}");
+                    *content = Some(ready);
+                    Answer::Look
+                }
+                Err(_) if self.watch.has_moved() => Answer::Moved,
+                // It was written to since the scan: what the snapshot has of it is in the packs.
+                Err(error) if error.kind == StoreErrorKind::Source && is_file => {
+                    from_disk = false;
+                    continue;
+                }
+                Err(error) => match error.kind {
+                    StoreErrorKind::NameRefused | StoreErrorKind::TooLarge => {
+                        tracing::warn!("{error}; the file is in the snapshot and has no plain object");
+                        Answer::Ended(How::NameRefused)
+                    }
+                    StoreErrorKind::Source | StoreErrorKind::Denied | StoreErrorKind::BadRequest => {
+                        Answer::Left(error.to_string())
+                    }
+                    _ => return Err(error.into()),
+                },
+            });
+        }
+    }
+
+    async fn send(&self, key: &str, ready: &Ready<'_>, row: &Row, condition: PutIf<'_>) -> Result<Put, StoreError> {
+        let (runtime, watch) = (Handle::current(), Arc::clone(&self.watch));
+        match &ready.from {
+            Origin::Here(outgoing) => match &outgoing.body {
+                Body::Whole(_) => outgoing.send(self.store, key, condition).await,
+                Body::File(file, still) => {
+                    let Some(source) = outgoing.source(file, *still) else { return Ok(Put::Refused) };
+                    let source = Watched { source, watch, runtime };
+                    self.store.put_file(key, source, row.size, condition, Some(&outgoing.kind)).await
+                }
+            },
+            Origin::Packs(kind) => {
+                let source = Watched { source: Packed::new(&self.packs, row), watch, runtime };
+                self.store.put_file(key, source, row.size, condition, Some(kind)).await
+            }
+        }
+    }
+
+    /// The content of `row`: of the directory, if it is still the same there, else of the packs.
+    async fn load(&self, path: &RelPath, row: &Row, from_disk: bool) -> Result<Result<Ready<'_>, String>, SyncError> {
+        let place = if row.size <= WHOLE { self.room.take(row.size).await } else { None };
+        if from_disk && let Some(outgoing) = self.on_disk(path, row).await? {
+            return Ok(Ok(Ready { from: Origin::Here(Box::new(outgoing)), _place: place }));
+        }
+        let from = if row.size <= WHOLE {
+            let content = self.packs.content(row).await;
+            content.map(|bytes: Bytes| Origin::Here(Box::new(Outgoing::whole(path, row.clone(), bytes))))
+        } else {
+            let begin = self.packs.begin_of(row, SAMPLE).await;
+            begin.map(|bytes| Origin::Packs(content_type(&path.to_text(), &bytes)))
+        };
+        match from {
+            Ok(from) => Ok(Ok(Ready { from, _place: place })),
+            Err(Lost::This(why)) => Ok(Err(why)),
+            Err(Lost::All(error)) => Err(error),
+        }
+    }
+
+    /// The file of the directory, if it still has this content; of a large one that is known when it has gone up.
+    async fn on_disk(&self, path: &RelPath, row: &Row) -> Result<Option<Outgoing>, SyncError> {
+        let read = read_file(self.dir, path, row).await?.ok();
+        Ok(read.filter(|outgoing| outgoing.row.same_content(row)))
+    }
+
+    async fn delete(&self, path: &RelPath, etag: &ETag) -> Result<Answer, SyncError> {
+        Ok(match self.store.delete(&path.to_text(), Some(etag)).await? {
+            Deleted::Done | Deleted::Absent => Answer::Ended(How::Done(None)),
+            Deleted::Refused => Answer::Look,
+            Deleted::Denied(error) => {
+                tracing::warn!("{error}");
+                Answer::Ended(How::Denied(etag.clone()))
+            }
+        })
+    }
+
+    /// Looks at the object, and reads it where nothing else says what it holds.
+    async fn look<'r>(&'r self, step: &Step, content: &mut Option<Ready<'r>>) -> Result<Met, SyncError> {
+        let mirrored = self.known.mirrored(&step.path);
+        let known = self.known.contents(&step.path);
+        let Some(meta) = self.store.head(&step.path.to_text()).await? else {
+            return Ok(met(step, mirrored, &known, &There::Absent));
+        };
+        let hash = self.sent.held(&step.path, &meta.etag);
+        let hash = hash.or_else(|| self.known.held(&step.path, &meta.etag, meta.size));
+        let there = |hash| There::Object { etag: meta.etag.clone(), size: meta.size, hash };
+        let found = met(step, mirrored, &known, &there(hash));
+        if found != Met::Read {
+            return Ok(found);
+        }
+        let hash = match self.proof(step, &meta, content).await? {
+            Some(hash) => Some(hash),
+            None => match hash_object(self.store, &step.path, &meta.etag).await {
+                Ok(hash) => hash,
+                Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Moved => None,
+                Err(error) => return Err(error),
+            },
+        };
+        // Another version by now: look again.
+        Ok(hash.map_or(Met::Read, |hash| met(step, mirrored, &known, &there(Some(hash)))))
+    }
+
+    /// The hash of the object's content, if its version is the MD5 of what is wanted and at hand.
+    async fn proof<'r>(
+        &'r self,
+        step: &Step,
+        meta: &Meta,
+        content: &mut Option<Ready<'r>>,
+    ) -> Result<Option<Hash>, SyncError> {
+        let Some(wanted @ Content { size: 0..=WHOLE, .. }) = step.wanted.filter(|wanted| wanted.size == meta.size)
+        else {
+            return Ok(None);
+        };
+        if content.is_none()
+            && is_md5(&meta.etag)
+            && let Some(row) = self.rows.get(&step.path)
+        {
+            let place = self.room.take(row.size).await;
+            let outgoing = self.on_disk(&step.path, row).await?;
+            *content = outgoing.map(|outgoing| Ready { from: Origin::Here(Box::new(outgoing)), _place: place });
+        }
+        let is_at = matches!(content, Some(Ready { from: Origin::Here(outgoing), .. }) if outgoing.is_at(&meta.etag));
+        Ok(is_at.then_some(wanted.hash))
+    }
+}
+
+/// Whether an ETag can be an MD5: 32 hex digits.
+fn is_md5(etag: &ETag) -> bool {
+    let text = etag.as_str().trim_matches('"');
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
