@@ -34,6 +34,8 @@ mod session;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod snapshots;
 mod sources;
+#[cfg(test)]
+mod test_ground;
 mod upload;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod watch;
