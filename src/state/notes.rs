@@ -33,6 +33,13 @@ pub struct Mine {
     /// Empty objects that stand for directories: path and version.
     #[serde(default)]
     pub markers: Vec<(String, String)>,
+    /// Files that others deleted from the live tree and that were kept all the same: path, and the version that the
+    /// mirror has. The next catch-up writes them again.
+    #[serde(default)]
+    pub refused: Vec<(String, String)>,
+    /// Contents, by their hash, that the packs of `snapshot` do not have: the next commit stores them again.
+    #[serde(default)]
+    pub lost: Vec<String>,
 }
 
 /// A commit that may or may not have been applied; its rows lie in `origin.pending`.

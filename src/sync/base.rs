@@ -5,36 +5,43 @@ use super::{
     remote::{HeadAt, read_tree},
 };
 use crate::{
-    plan::{Base, TreeRows, theirs_over},
+    plan::{self, Ancestry, Base, Numbered, Past, Present, TreeRows, base, theirs_over},
     rows::{Removed, Rows},
     snapshot::{HeadState, SnapshotId},
     state::Mine,
     store::Store,
 };
 
+impl Numbered for SnapshotId {
+    fn seq(&self) -> u64 {
+        Self::seq(self)
+    }
+}
+
+/// Gives `work` the past that a directory noted and the head that was read, in the words of the plan.
+pub(super) fn with_past<T>(
+    mine: &Mine,
+    head: Option<&HeadAt>,
+    work: impl FnOnce(&Past<'_, SnapshotId>, &Present<'_, SnapshotId>) -> T,
+) -> T {
+    let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SnapshotId>().ok());
+    let (snapshot, seen) = (id(&mine.snapshot), id(&mine.seen));
+    // One that is none is nobody's: no workspace was born at 0.
+    let nobodys = || SnapshotId::new(0, [0; 6]);
+    let birth = mine.birth.as_ref().map(|text| text.parse().unwrap_or_else(|_| nobodys()));
+    let past = Past { mine: snapshot.as_ref(), seen: seen.as_ref(), birth: birth.as_ref() };
+    let Some(at) = head else { return work(&past, &Present::Nothing) };
+    if at.head.state == HeadState::Deleted {
+        return work(&past, &Present::Tombstone { is_start: mine.tombstone.as_deref() == Some(at.etag.as_str()) });
+    }
+    let history: Vec<SnapshotId> = at.head.history.iter().map(|entry| entry.snapshot).collect();
+    let ancestry = Ancestry { birth: &at.head.birth, lineage: &at.head.lineage, history: &history };
+    work(&past, &Present::Head(ancestry))
+}
+
 /// The merge base, as far as the lineage proves it.
 pub(super) fn base_of<'a>(mine: &Mine, head: Option<&HeadAt>, origin: Option<&'a Rows>) -> Base<'a> {
-    let Some(origin) = origin else { return Base::None };
-    let head = match head {
-        // The workspace never had a head, or starts from the tombstone it was imported at: nobody else committed.
-        None => return if mine.snapshot.is_none() { Base::Known(origin) } else { Base::None },
-        Some(at) if at.head.state == HeadState::Deleted => {
-            return if mine.tombstone.is_some() { Base::Known(origin) } else { Base::None };
-        }
-        Some(at) => &at.head,
-    };
-    let ids = [mine.snapshot.as_ref(), mine.seen.as_ref()];
-    let ids: Vec<SnapshotId> = ids.into_iter().flatten().filter_map(|id| id.parse().ok()).collect();
-    if ids.is_empty() {
-        return if head.reaches_birth() { Base::Known(origin) } else { Base::None };
-    }
-    if ids.iter().any(|id| head.knows(id)) {
-        Base::Known(origin)
-    } else if ids.iter().all(|id| head.is_older_than_lineage(id)) {
-        Base::Older(origin)
-    } else {
-        Base::None
-    }
+    with_past(mine, head, |past, present| base(origin, past, present))
 }
 
 /// The workspace as the others left it, and its tombstones.
@@ -67,10 +74,80 @@ pub(super) async fn theirs_of(
 
 /// Whether the workspace this directory belongs to was deleted, or made anew.
 pub(super) fn is_gone(mine: &Mine, head: Option<&HeadAt>) -> bool {
-    match (head, &mine.birth) {
-        (None, birth) => birth.is_some(),
-        (Some(at), _) if at.head.state == HeadState::Deleted => mine.tombstone.as_deref() != Some(at.etag.as_str()),
-        (Some(at), Some(birth)) => at.head.birth.to_string() != *birth,
-        (Some(_), None) => false,
+    with_past(mine, head, plan::is_gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        rows::{ETag, Hash, RelPath, Row},
+        snapshot::{Head, WriteId, Written},
+    };
+
+    fn id(seq: u64, random: u8) -> SnapshotId {
+        SnapshotId::new(seq, [random; 6])
+    }
+
+    fn written() -> Written {
+        Written { write_id: WriteId::new([1; 6]), writer: String::new(), time: jiff::Timestamp::UNIX_EPOCH }
+    }
+
+    /// A head with the lineage 1 to 3.
+    fn head() -> HeadAt {
+        let first = Head::first_plain(id(1, 0), [0; 6], written());
+        let head = first.next(id(2, 0), written()).next(id(3, 0), written());
+        HeadAt { head, etag: ETag::new("\"3\"") }
+    }
+
+    fn mine(snapshot: Option<SnapshotId>) -> Mine {
+        let snapshot = snapshot.map(|id| id.to_string());
+        Mine { seen: snapshot.clone(), birth: Some(id(1, 0).to_string()), snapshot, ..Mine::default() }
+    }
+
+    #[test]
+    fn the_origin_is_a_base_as_far_as_the_head_proves_it() {
+        let origin = Rows::from([(RelPath::new("a").unwrap(), Row::file(Hash::of(b"1"), 1, 0o644))]);
+        let base = |mine: &Mine, head: Option<&HeadAt>| match base_of(mine, head, Some(&origin)) {
+            Base::Known(_) => "known",
+            Base::Older(_) => "older",
+            Base::None => "none",
+        };
+        let mut cut = head();
+        cut.head.lineage.drain(..2);
+        let imported = Mine { birth: None, ..mine(None) };
+        for (mine, head, expected) in [
+            (&mine(Some(id(2, 0))), Some(&head()), "known"),
+            (&mine(Some(id(2, 1))), Some(&head()), "none"),
+            (&mine(Some(id(2, 0))), Some(&cut), "older"),
+            (&imported, Some(&head()), "known"),
+            (&imported, Some(&cut), "none"),
+            (&imported, None, "known"),
+        ] {
+            assert_eq!(base(mine, head), expected, "{mine:?}");
+        }
+        let tombstone = HeadAt { head: head().head.tombstone([2; 6], written()), ..head() };
+        let start = Mine { tombstone: Some("\"3\"".to_owned()), ..imported.clone() };
+        assert_eq!((base(&start, Some(&tombstone)), base(&imported, Some(&tombstone))), ("known", "none"));
+    }
+
+    #[test]
+    fn a_workspace_of_another_birth_or_without_one_is_gone() {
+        let (here, head) = (mine(Some(id(2, 0))), head());
+        let tombstone = HeadAt { head: head.head.tombstone([2; 6], written()), ..head.clone() };
+        let start = Mine { tombstone: Some("\"3\"".to_owned()), ..here.clone() };
+        let damaged = Mine { birth: Some("damaged".to_owned()), ..here.clone() };
+        let fresh = Mine::default();
+        for (mine, head, expected) in [
+            (&here, Some(&head), false),
+            (&here, None, true),
+            (&here, Some(&tombstone), true),
+            (&start, Some(&tombstone), false),
+            (&damaged, Some(&head), true),
+            (&fresh, Some(&head), false),
+            (&fresh, None, false),
+        ] {
+            assert_eq!(is_gone(mine, head), expected, "{mine:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing is believed to be gone because a listing lacks it: a HEAD is asked.
 
-use std::{collections::BTreeSet, time::UNIX_EPOCH};
+use std::{collections::BTreeSet, future::Future, time::UNIX_EPOCH};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// An ignore file larger than this is no ignore file.
-const MAX_RULES: u64 = 1 << 20;
+pub(super) const MAX_RULES: u64 = 1 << 20;
 /// How often a workspace that others keep committing to is read again.
-const TRIES: u32 = 8;
+pub(super) const TRIES: u32 = 8;
 
 /// A workspace, read.
 #[derive(Debug)]
@@ -33,26 +33,47 @@ pub(super) struct Found {
 
 /// Reads head, listing and tree until they belong together.
 pub(super) async fn look(store: &Store, rules: &RuleOptions, options: ImportOptions<'_>) -> Result<Found, SyncError> {
-    let late = || {
+    for _ in 0..TRIES {
+        let first = first_answer(store, read_plain_head(store));
+        let (head, listed) = futures_util::future::try_join(first, list(store)).await?;
+        if let Some(found) = once(store, rules, options, head, listed).await? {
+            return Ok(found);
+        }
+    }
+    Err(SyncError::Contended(store.url(), TRIES))
+}
+
+/// Waits for the first answer of an endpoint no longer than is useful.
+pub(super) async fn first_answer<T>(
+    store: &Store,
+    answer: impl Future<Output = Result<T, SyncError>>,
+) -> Result<T, SyncError> {
+    tokio::time::timeout(FIRST_ANSWER, answer).await.map_err(|_| {
         SyncError::TimedOut(format!(
             "{} gave no answer within {} s: check the endpoint and the network",
             store.endpoint(),
             FIRST_ANSWER.as_secs()
         ))
-    };
-    let first = async { tokio::time::timeout(FIRST_ANSWER, read_plain_head(store)).await.map_err(|_| late())? };
-    let (mut head, mut listed) = futures_util::future::try_join(first, list(store)).await?;
-    for _ in 0..TRIES {
-        let tree = present_tree(store, head.as_ref()).await?;
-        if is_still(store, head.as_ref()).await? {
-            return join(store, rules, options, head, tree, listed).await;
-        }
-        (head, listed) = futures_util::future::try_join(read_plain_head(store), list(store)).await?;
-    }
-    Err(SyncError::Contended(store.url(), TRIES))
+    })?
 }
 
-async fn list(store: &Store) -> Result<Vec<Listed>, SyncError> {
+/// What head and listing mean, with the tree that belongs to them; `None` where others moved head meanwhile.
+pub(super) async fn once(
+    store: &Store,
+    rules: &RuleOptions,
+    options: ImportOptions<'_>,
+    head: Option<HeadAt>,
+    listed: Vec<Listed>,
+) -> Result<Option<Found>, SyncError> {
+    let tree = present_tree(store, head.as_ref()).await?;
+    if !is_still(store, head.as_ref()).await? {
+        return Ok(None);
+    }
+    join(store, rules, options, head, tree, listed).await.map(Some)
+}
+
+/// The live tree.
+pub(super) async fn list(store: &Store) -> Result<Vec<Listed>, SyncError> {
     Ok(store.list_live().all().await?)
 }
 
@@ -103,7 +124,8 @@ async fn join(
     Ok(Found { head, import: found, exists })
 }
 
-fn object(listed: Listed) -> Object {
+/// An object as planning sees it.
+pub(super) fn object(listed: Listed) -> Object {
     let since = listed.last_modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     Object {
         key: listed.key,

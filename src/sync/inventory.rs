@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{
     Setting, SyncError,
     publish::{Published, publish},
-    remote::{random, read_plain_head, written},
+    remote::{random, read_head, read_plain_head, written},
     session::{
         adopt, connect, open_directory, origin, owners, refuse_read_only, scan_directory, told, totals, with_abilities,
         workspace,
@@ -65,13 +65,19 @@ async fn item(store: &Store, name: String) -> Result<Option<WorkspaceItem>, Sync
         Got::Found(object) => Head::decode(&object.bytes).ok(),
         _ => None,
     };
-    let listed = store.list_live().all().await?;
-    if listed.is_empty() && head.as_ref().is_some_and(|head| head.state == HeadState::Deleted) {
-        return Ok(None);
-    }
+    let counted = head.as_ref().and_then(|head| head.entry(&head.snapshot?)).map(|entry| (entry.files, entry.bytes));
+    let (files, bytes) = match counted {
+        Some(counts) => counts,
+        None => {
+            let listed = store.list_live().all().await?;
+            if listed.is_empty() && head.as_ref().is_some_and(|head| head.state == HeadState::Deleted) {
+                return Ok(None);
+            }
+            let files = listed.iter().filter(|listed| !listed.key.ends_with('/'));
+            files.fold((0, 0), |(files, bytes), listed| (files + 1, bytes + listed.size))
+        }
+    };
     let head = head.filter(|head| head.state != HeadState::Deleted);
-    let files = listed.iter().filter(|listed| !listed.key.ends_with('/'));
-    let (files, bytes) = files.fold((0, 0), |(files, bytes), listed| (files + 1, bytes + listed.size));
     Ok(Some(WorkspaceItem {
         name,
         url: store.url(),
@@ -100,7 +106,7 @@ pub async fn status(config: &Config, setting: &Setting) -> Result<Status, SyncEr
     }
     let scan = scan_directory(config, setting, &dir, index, false);
     let store = connect(config).await?;
-    let (scan, head) = futures_util::future::try_join(scan, read_plain_head(&store)).await?;
+    let (scan, head) = futures_util::future::try_join(scan, read_head(&store)).await?;
     let exists = match &head {
         Some(at) if at.head.state != HeadState::Deleted => true,
         _ => store.list_live().next_page().await?.is_some_and(|page| !page.is_empty()),

@@ -12,8 +12,11 @@ mod commit;
 mod contents;
 mod control;
 mod error;
+mod found;
 mod import;
 mod inventory;
+mod live_pull;
+mod live_restore;
 mod live_tree;
 mod local;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
@@ -23,6 +26,7 @@ mod outgoing;
 mod packed;
 #[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod packs;
+mod past;
 mod publish;
 mod pull;
 mod remote;

@@ -10,29 +10,34 @@ use jiff::Timestamp;
 
 use super::{
     Setting, SyncError,
-    base::{base_of, is_gone},
-    import::{self, Found},
-    remote::HeadAt,
+    base::{base_of, is_gone, theirs_of},
+    found::{Ask, Found, look},
+    past::Past,
+    remote::{HeadAt, read_head_since},
     restore::{Done, Restorer, unwritten},
     room::Room,
     session::{
         adopt, boot_id, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin,
         settle_pending, staging, told, totals, workspace,
     },
+    snapshots::{keep_head, kept_head},
 };
 use crate::{
-    config::{Config, Expect},
+    config::{Config, Expect, LiveTree},
     plan::{
-        Base, Groups, ImportOptions, Owners, RestoreOptions, RestorePlan, Seen, merge3_plain, ours_for_merge,
-        restore_plan,
+        Base, Groups, ImportOptions, Merged, Owners, RestoreOptions, RestorePlan, Seen, merge3, merge3_plain,
+        ours_for_merge, restore_plan,
     },
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
-    rows::{Hash, Kind, RelPath, Row, Rows},
+    rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
     snapshot::{HeadState, SnapshotId},
     state::{Mine, Pulling, Ready, State},
     store::Store,
-    worktree::{Directory, Index, Presence, Scan, WriteOptions, Writer},
+    worktree::{Directory, Index, Presence, RuleOptions, Scan, WriteOptions, Writer},
 };
+
+/// How often a workspace that others commit to while it is restored is begun again.
+const TRIES: u32 = 4;
 
 /// A restore that succeeded.
 #[derive(Clone, Debug)]
@@ -112,57 +117,52 @@ async fn pull_untimed(
         }
         state => (state, None),
     };
-    let past = Past::read(state.as_ref(), &dir)?;
     // PID 1 has said so already.
     if setting.handover.status.is_none() {
         tracing::info!("restoring {url} to {}", config.dir.display());
     }
     let store = connect(config).await?;
-    let local_scan = scan_local(config, setting, &dir, past.index.clone());
-    let owner = setting.run_user.unwrap_or((0, 0));
-    let found_rules = rules(config);
-    let own = dir.state_below(&config.state);
-    let options = ImportOptions { owner, state: own.as_ref() };
-    let found = import::look(&store, &found_rules, options);
-    let (scan, found) = futures_util::future::try_join(local_scan, found).await?;
-    let mut puller = Puller { guarded, config, setting, store: &store, dir: &dir, past, found, scan, url, begun };
-    puller.settle(state.as_ref())?;
-    puller.check_guards()?;
-    puller.run(state.as_ref(), events).await
-}
-
-/// What the directory knows of its past.
-struct Past {
-    mine: Option<Mine>,
-    /// Only where the directory is `ready`.
-    origin: Option<Rows>,
-    index: Index,
-    was_pulling: bool,
-    /// What a restore into this directory may have made that found it empty and did not end.
-    abandoned: Option<BTreeSet<RelPath>>,
-}
-
-impl Past {
-    fn read(state: Option<&State>, dir: &Directory) -> Result<Self, SyncError> {
-        let nothing = Self { mine: None, origin: None, index: Index::default(), was_pulling: false, abandoned: None };
-        let Some(state) = state else { return Ok(nothing) };
-        let mine = state.mine()?;
-        // A state directory that came along with a copy of the directory says nothing about this one.
-        if mine.as_ref().is_some_and(|mine| mine.directory != Some(dir.identity())) {
-            tracing::warn!("{} was restored as another directory: it is restored anew", dir.path().display());
-            return Ok(nothing);
+    for _ in 0..TRIES {
+        let past = Past::read(state.as_ref(), &dir)?;
+        let local_scan = scan_local(config, setting, &dir, past.index.clone());
+        let found_rules = rules(config);
+        let own = dir.state_below(&config.state);
+        let options = ImportOptions { owner: setting.run_user.unwrap_or((0, 0)), state: own.as_ref() };
+        let cache = state.as_ref().filter(|_| !config.call.dry_run);
+        let ask = Ask { cache, ..ask(config, &found_rules, options, state.as_ref(), past.mine.as_ref(), &url) };
+        let (scan, found) = futures_util::future::try_join(local_scan, look(&store, &ask)).await?;
+        let url = url.clone();
+        let mut puller = Puller { guarded, config, setting, store: &store, dir: &dir, past, found, scan, url, begun };
+        puller.settle(state.as_ref())?;
+        puller.check_guards()?;
+        // What was written stays: the next try finds it.
+        if let Some(pulled) = puller.run(state.as_ref(), events).await? {
+            return Ok(pulled);
         }
-        let ready = state.ready()?.is_some();
-        let origin = if ready { origin(state, "origin")? } else { None };
-        let pulling = state.pulling()?;
-        let was_empty = pulling.as_ref().is_some_and(|pulling| pulling.empty) && origin.is_none();
-        let abandoned = if was_empty { Some(state.wanted()?) } else { None };
-        let index = Index::load(&state.path().join("index"));
-        Ok(Self { mine, origin, index, was_pulling: pulling.is_some(), abandoned })
     }
+    Err(SyncError::Contended(url, TRIES))
+}
 
-    fn is_ready(&self) -> bool {
-        self.origin.is_some() && self.mine.is_some()
+/// What a pull asks of the workspace, with what the directory knows of it.
+fn ask<'a>(
+    config: &Config,
+    rules: &'a RuleOptions,
+    options: ImportOptions<'a>,
+    state: Option<&State>,
+    mine: Option<&Mine>,
+    url: &str,
+) -> Ask<'a> {
+    let mine = mine.filter(|mine| mine.workspace == url);
+    let refused = mine.into_iter().flat_map(|mine| &mine.refused);
+    let refused = refused.filter_map(|(path, etag)| Some((RelPath::from_text(path).ok()?, ETag::new(etag.clone()))));
+    Ask {
+        rules,
+        options,
+        cache: None,
+        known: state.filter(|_| mine.is_some()).and_then(kept_head),
+        live_tree: config.live_tree == LiveTree::On,
+        refused: refused.collect(),
+        accept_deletes: config.call.accept_deletes,
     }
 }
 
@@ -176,35 +176,25 @@ async fn scan_local(config: &Config, setting: &Setting, dir: &Directory, index: 
 /// What a dry run says where the directory does not exist yet.
 async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled, SyncError> {
     let store = connect(config).await?;
-    let found = import::look(&store, &rules(config), ImportOptions::default()).await?;
-    let (files, bytes) = planned_totals(&found);
+    let rules = rules(config);
+    let found = look(&store, &ask(config, &rules, ImportOptions::default(), None, None, "")).await?;
+    let (files, bytes) = found.totals();
     let restored = Restored {
-        snapshot: found.head.as_ref().and_then(|at| told(&at.head)),
+        snapshot: found.head().and_then(|at| told(&at.head)),
         files,
         bytes,
         requests: store.counters().requests,
         seconds: begun.elapsed().as_secs_f64(),
-        refused: refused(&found),
+        refused: found.refused(),
         omitted: 0,
     };
     let proof = format!("would restore {files} files, {bytes} bytes to {}", config.dir.display());
     Ok(Pulled { restored: restored.bounded(), base: None, directory: (0, 0), proof, exit: Exit::Success })
 }
 
-fn planned_totals(found: &Found) -> (u64, u64) {
-    let known = found.import.rows.values().filter(|row| row.kind == Kind::File).map(|row| row.size);
-    let unread = found.import.unread.values().map(|unread| unread.size);
-    known.chain(unread).fold((0, 0), |(files, bytes), size| (files + 1, bytes + size))
-}
-
 fn snapshot_of(head: Option<&HeadAt>) -> Option<String> {
     let at = head.filter(|at| at.head.state != HeadState::Deleted)?;
     at.head.snapshot.as_ref().map(ToString::to_string)
-}
-
-fn refused(found: &Found) -> Vec<Refused> {
-    let keys = found.import.refused.iter();
-    keys.map(|refused| Refused { key: refused.key.clone(), reason: refused.reason.to_string() }).collect()
 }
 
 struct Puller<'a> {
@@ -225,7 +215,7 @@ impl Puller<'_> {
     /// A commit whose reply was lost may be in the head that was read.
     fn settle(&mut self, state: Option<&State>) -> Result<(), SyncError> {
         let (Some(state), Some(mine)) = (state, self.past.mine.as_mut()) else { return Ok(()) };
-        if settle_pending(state, mine, self.found.head.as_ref())? && self.past.origin.is_some() {
+        if settle_pending(state, mine, self.found.head())? && self.past.origin.is_some() {
             self.past.origin = origin(state, "origin")?;
         }
         Ok(())
@@ -234,12 +224,12 @@ impl Puller<'_> {
     fn check_guards(&self) -> Result<(), SyncError> {
         let url = &self.url;
         match self.config.expect {
-            Expect::Existing if !self.found.exists => {
+            Expect::Existing if !self.found.exists() => {
                 return Err(SyncError::Guard(format!(
                     "{url} does not exist, and STOPOVER_EXPECT=existing: check the name, or set STOPOVER_EXPECT=any"
                 )));
             }
-            Expect::New if self.found.exists => {
+            Expect::New if self.found.exists() => {
                 return Err(SyncError::Guard(format!(
                     "{url} exists already, and STOPOVER_EXPECT=new: choose another name, or set STOPOVER_EXPECT=any"
                 )));
@@ -255,14 +245,14 @@ impl Puller<'_> {
                 self.config.state.display()
             )));
         }
-        if is_gone(mine, self.found.head.as_ref()) {
+        if is_gone(mine, self.found.head()) {
             return Err(SyncError::Guard(format!(
                 "{url} was deleted, or deleted and made anew, since {dir} was restored: use another directory, or \
                  remove {} to take what is there as new files",
                 self.config.state.display()
             )));
         }
-        let seq = self.found.head.as_ref().map_or(0, |at| at.head.seq);
+        let seq = self.found.head().map_or(0, |at| at.head.seq);
         if seq < mine.seq && !self.config.call.allow_older {
             return Err(SyncError::Guard(format!(
                 "{url} is at commit {seq}, older than commit {} that {dir} has seen: if it was put back on purpose, \
@@ -273,32 +263,38 @@ impl Puller<'_> {
         Ok(())
     }
 
-    async fn run(&mut self, state: Option<&State>, events: &dyn Events) -> Result<Pulled, SyncError> {
+    async fn run(&mut self, state: Option<&State>, events: &dyn Events) -> Result<Option<Pulled>, SyncError> {
         let (writer_owner, owners) = owners(self.config, self.setting);
         let is_ready = self.past.is_ready();
         if let Some(origin) = &self.past.origin {
-            self.found.import.learn(origin);
+            self.found.learn(origin);
         }
         let local = self.local_rows().await?;
-        let origin = self.past.origin.as_ref();
-        import::read_what_meets(self.store, &mut self.found.import, &local, origin).await?;
-        let theirs = self.theirs();
-        let (wanted, plan) = self.plan(&local, &theirs, owners);
+        if self.found.live().is_some() {
+            self.past.amend(self.store, self.dir, &local).await?;
+        }
+        self.found.read_what_meets(self.store, &local, self.past.origin.as_ref()).await?;
+        if let Some(live) = self.found.live() {
+            live.tell();
+        }
+        let theirs = self.theirs().await?;
+        let (merged, plan) = self.plan(&local, &theirs, owners);
+        let wanted = &merged.rows;
         if !is_ready && !self.config.call.overwrite && self.guarded {
             guard_overwrite(&plan, self.dir)?;
         }
         if self.config.call.dry_run {
-            return Ok(self.report(&Done::default(), &theirs, Some(&plan)));
+            return Ok(Some(self.report(&Done::default(), &theirs, Some(&plan))));
         }
         let Some(state) = state else {
             return Err(SyncError::System("a pull without state directory".to_owned()));
         };
         let abandoned = self.past.abandoned.as_ref();
-        let empty = abandoned.is_some() || !self.past.was_pulling && !is_ready && self.dir.is_empty()?;
+        let empty = abandoned.is_some() || self.past.pulling.is_none() && !is_ready && self.dir.is_empty()?;
         if empty {
             state.set_wanted(wanted.keys().chain(abandoned.into_iter().flatten()))?;
         }
-        state.set_pulling(&Pulling { snapshot: snapshot_of(self.found.head.as_ref()), empty })?;
+        state.set_pulling(&Pulling { snapshot: snapshot_of(self.found.head()), empty })?;
         let options = WriteOptions { owner: writer_owner, fresh: !is_ready };
         let writer = Writer::new(self.dir, &staging(self.config), options)?;
         let bytes = plan.fetch.iter().map(|fetch| fetch.row.size).sum();
@@ -308,7 +304,8 @@ impl Puller<'_> {
             store: self.store,
             dir: self.dir,
             writer: &writer,
-            import: &self.found.import,
+            unread: self.found.unread(),
+            live: self.found.live(),
             scanned: &self.scan.index,
             room: Room::new(),
             aside,
@@ -319,6 +316,10 @@ impl Puller<'_> {
             tracing::warn!("{path} is not restored: {reason}");
         }
         if let Some((path, why)) = done.failed.first() {
+            if self.has_moved().await? {
+                self.save_index(state, &done)?;
+                return Ok(None);
+            }
             for (path, why) in &done.failed {
                 tracing::error!("{path} could not be restored: {why}");
             }
@@ -330,7 +331,7 @@ impl Puller<'_> {
                 });
             }
         }
-        let taken_in = self.taken_in(theirs, &plan, &done);
+        let taken_in = self.taken_in(theirs, &merged, &plan, &done);
         for path in plan.kept.iter().filter(|path| wanted.contains_key(*path)) {
             tracing::warn!("{path} was edited here and is left as it is");
         }
@@ -342,14 +343,13 @@ impl Puller<'_> {
         }
         self.note(state, &taken_in, &done, flushed)?;
         events.ready();
-        Ok(self.report(&done, &taken_in, None))
+        Ok(Some(self.report(&done, &taken_in, None)))
     }
 
     /// What is on the disk, also where the rules ignore it and the workspace has it.
     async fn local_rows(&self) -> Result<Rows, SyncError> {
         let mut local = self.scan.rows.clone();
-        let wanted = self.found.import.rows.keys().chain(self.found.import.unread.keys());
-        let mut missing: Vec<RelPath> = wanted.filter(|path| !local.contains_key(*path)).cloned().collect();
+        let mut missing: Vec<RelPath> = self.found.paths().filter(|path| !local.contains_key(*path)).cloned().collect();
         if self.scan.rows.is_empty() && self.dir.is_empty()? {
             missing.clear();
         }
@@ -362,34 +362,56 @@ impl Puller<'_> {
         Ok(local)
     }
 
-    /// What lies in the bucket, contents that were not read yet as placeholders.
-    fn theirs(&self) -> Rows {
-        let mut theirs = self.found.import.rows.clone();
-        let unread = &self.found.import.unread;
-        theirs.extend(unread.iter().map(|(path, unread)| (path.clone(), unread.placeholder())));
-        theirs
+    /// What the workspace has.
+    async fn theirs(&self) -> Result<Rows, SyncError> {
+        let theirs = self.found.theirs();
+        let (Some(mine), Some(live)) = (self.past.mine.as_ref().filter(|_| self.past.is_ready()), self.found.live())
+        else {
+            return Ok(theirs);
+        };
+        if live.is_listed() {
+            return Ok(theirs);
+        }
+        // Nobody looked at the live tree: what was imported from it is there, as far as anybody knows.
+        let now = Some((theirs, Removed::new()));
+        Ok(theirs_of(self.store, mine, self.found.head(), self.past.origin.as_ref(), now).await?.0)
     }
 
-    fn plan(&self, local: &Rows, theirs: &Rows, owners: Owners) -> (Rows, RestorePlan) {
+    /// Whether others committed meanwhile, and their snapshot may have what this one lacks.
+    async fn has_moved(&self) -> Result<bool, SyncError> {
+        let Some(live) = self.found.live() else { return Ok(false) };
+        let now = read_head_since(self.store, Some(live.head.clone())).await?;
+        Ok(now.is_none_or(|now| now.head.snapshot != live.head.head.snapshot))
+    }
+
+    fn plan(&self, local: &Rows, theirs: &Rows, owners: Owners) -> (Merged, RestorePlan) {
         let delete = self.config.call.delete;
         let (Some(origin), Some(mine)) = (&self.past.origin, &self.past.mine) else {
             let options = RestoreOptions { delete, owners, abandoned: self.past.abandoned.as_ref(), copies: &[] };
-            return (theirs.clone(), restore_plan(theirs, local, None, &options));
+            let merged = Merged { rows: theirs.clone(), ..Merged::default() };
+            return (merged, restore_plan(theirs, local, None, &options));
         };
         let mut scanned = local.clone();
         adopt(owners, &mut scanned, &[origin, theirs]);
         let gone = self.gone(origin, &scanned);
         let not_stored = self.scan.changing.iter().chain(self.scan.unreadable.iter().map(|(path, _)| path)).cloned();
         let not_stored = not_stored.collect();
-        let base = base_of(mine, self.found.head.as_ref(), Some(origin));
+        let base = base_of(mine, self.found.head(), Some(origin));
         let groups = Groups::default();
         let seen = Seen { rows: &scanned, gone: &gone, not_stored: &not_stored, partial: false, groups: &groups };
         let ours = ours_for_merge(&seen, base);
-        let merged = merge3_plain(base, &ours, theirs);
+        // A live workspace has a history for what gets no copy.
+        let merge = if self.found.live().is_some() { merge3 } else { merge3_plain };
+        let merged = merge(base, &ours, theirs);
+        for path in &merged.overflow {
+            tracing::warn!(
+                "{path} has too many copies already: what others committed there stays in the history alone"
+            );
+        }
         let options = RestoreOptions { delete, owners, abandoned: None, copies: &merged.copies };
         let known = matches!(base, Base::Known(_)).then_some(origin);
         let plan = restore_plan(&merged.rows, local, known.or(Some(origin)), &options);
-        (merged.rows, plan)
+        (merged, plan)
     }
 
     fn gone(&self, origin: &Rows, local: &Rows) -> std::collections::BTreeSet<RelPath> {
@@ -397,15 +419,23 @@ impl Puller<'_> {
         missing.filter(|path| matches!(self.dir.look(path), Presence::Gone)).cloned().collect()
     }
 
-    /// O: what the bucket has, as far as the directory took it in.
-    fn taken_in(&self, theirs: Rows, plan: &RestorePlan, done: &Done) -> Rows {
-        let mut taken = theirs;
+    /// O: what the bucket has, as far as the directory took it in. Of a live workspace what its snapshot has: edits of
+    /// others are changes that the next commit stores.
+    fn taken_in(&self, theirs: Rows, merged: &Merged, plan: &RestorePlan, done: &Done) -> Rows {
+        let live = self.found.live();
+        let mut taken = live.map_or(theirs, |live| live.tree.rows.clone());
         let before = self.past.origin.as_ref();
-        for path in unwritten(done).iter().chain(&plan.kept) {
+        let unwritten = unwritten(done);
+        // What was to lie beside a local edit and does not was not taken in either.
+        let beside = merged.copies.iter().filter(|copy| unwritten.contains(&copy.copy)).map(|copy| &copy.path);
+        for path in unwritten.iter().chain(&plan.kept).chain(beside) {
             match before.and_then(|rows| rows.get(path)) {
                 Some(row) => taken.insert(path.clone(), row.clone()),
                 None => taken.remove(path),
             };
+        }
+        if live.is_some() {
+            return taken;
         }
         for (path, row) in &done.written {
             // A copy's name is ours alone until a commit stores it.
@@ -415,7 +445,7 @@ impl Puller<'_> {
             }
         }
         // A placeholder that was not fetched is no content that anybody took in.
-        for (path, unread) in &self.found.import.unread {
+        for (path, unread) in self.found.unread() {
             if taken.get(path).is_some_and(|row| row.hash == unread.placeholder().hash) {
                 taken.remove(path);
             }
@@ -423,18 +453,29 @@ impl Puller<'_> {
         taken
     }
 
-    fn note(&self, state: &State, taken_in: &Rows, done: &Done, flushed: bool) -> Result<(), SyncError> {
+    fn save_index(&self, state: &State, done: &Done) -> Result<(), SyncError> {
         let mut index = self.scan.index.clone();
         for (path, row) in &done.index {
             index.insert(path, *row);
         }
-        index.save(&state.path().join("index"))?;
-        let snapshot = snapshot_of(self.found.head.as_ref());
+        Ok(index.save(&state.path().join("index"))?)
+    }
+
+    fn note(&self, state: &State, taken_in: &Rows, done: &Done, flushed: bool) -> Result<(), SyncError> {
+        self.save_index(state, done)?;
+        let snapshot = snapshot_of(self.found.head());
         let id = snapshot.as_deref().and_then(|id| id.parse().ok()).unwrap_or_else(|| SnapshotId::new(0, [0; 6]));
         set_origin(state, "origin", taken_in, &id)?;
-        let head = self.found.head.as_ref();
+        let head = self.found.head();
         let is_tombstone = head.is_some_and(|at| at.head.state == HeadState::Deleted);
-        let markers: BTreeMap<_, _> = self.found.import.markers.iter().collect();
+        let before = self.past.mine.as_ref().filter(|mine| mine.workspace == self.url);
+        let markers = match (self.found.markers(), before) {
+            (Some(markers), _) => named_versions(markers),
+            (None, before) => before.map(|mine| mine.markers.clone()).unwrap_or_default(),
+        };
+        let live = self.found.live();
+        let same = before.filter(|mine| live.is_some() && mine.snapshot == snapshot);
+        let lost = done.lost.iter().map(ToString::to_string).chain(same.into_iter().flat_map(|mine| mine.lost.clone()));
         state.set_mine(&Mine {
             workspace: self.url.clone(),
             snapshot: snapshot.clone(),
@@ -443,26 +484,31 @@ impl Puller<'_> {
             seq: head.map_or(0, |at| at.head.seq),
             directory: Some(self.dir.identity()),
             pending: None,
-            imported: true,
+            imported: live.is_none(),
             tombstone: head.filter(|_| is_tombstone).map(|at| at.etag.as_str().to_owned()),
-            markers: markers.into_iter().map(|(path, etag)| (path.to_string(), etag.as_str().to_owned())).collect(),
+            markers,
+            refused: live.map(|live| named_versions(&live.refused_deletes())).unwrap_or_default(),
+            lost: lost.collect::<BTreeSet<_>>().into_iter().collect(),
         })?;
         state.forget("origin.pending")?;
         state.forget("sent")?;
+        if let Some(live) = live {
+            keep_head(state, &live.head);
+        }
         Ok(state.set_ready(&Ready { pulled: snapshot, boot: boot_id(), flushed })?)
     }
 
     fn report(&self, done: &Done, rows: &Rows, planned: Option<&RestorePlan>) -> Pulled {
         let (files, bytes, digest) = totals(rows);
         let seconds = self.begun.elapsed().as_secs_f64();
-        let mut refused = refused(&self.found);
+        let mut refused = self.found.refused();
         let not_written = done.left.iter().chain(&done.failed);
         refused
             .extend(not_written.map(|(path, why)| Refused { key: path.to_text().into_owned(), reason: why.clone() }));
         for key in &refused {
             tracing::warn!("{:?} is not restored: {}", key.key, key.reason);
         }
-        let ignored = self.found.import.ignored.len();
+        let ignored = self.found.ignored();
         if ignored > 0 {
             tracing::info!("{ignored} objects are ignored by the rules and were left in the bucket");
         }
@@ -474,10 +520,14 @@ impl Puller<'_> {
                 plan.clear.len(),
                 plan.remove.len()
             ),
-            None => proof_line(Proof::Import, files, bytes, &digest, seconds),
+            None => {
+                let snapshot = self.found.live().and_then(|live| told(&live.head.head));
+                let proof = snapshot.as_deref().map_or(Proof::Import, Proof::Snapshot);
+                proof_line(proof, files, bytes, &digest, seconds)
+            }
         };
         let restored = Restored {
-            snapshot: self.found.head.as_ref().and_then(|at| told(&at.head)),
+            snapshot: self.found.head().and_then(|at| told(&at.head)),
             files,
             bytes,
             requests: self.store.counters().requests,
@@ -485,9 +535,13 @@ impl Puller<'_> {
             refused,
             omitted: 0,
         };
-        let base = snapshot_of(self.found.head.as_ref());
+        let base = snapshot_of(self.found.head());
         Pulled { restored: restored.bounded(), base, directory: self.dir.identity(), proof, exit }
     }
+}
+
+fn named_versions(versions: &BTreeMap<RelPath, ETag>) -> Vec<(String, String)> {
+    versions.iter().map(|(path, etag)| (path.to_string(), etag.as_str().to_owned())).collect()
 }
 
 /// A row for what is there although the scan passed it over; its content as it is now.

@@ -2,7 +2,7 @@
 //! what is where, and why, was decided before.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -10,9 +10,9 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
-use super::{SyncError, remote::blocking, room::Room};
+use super::{SyncError, live_pull::Live, remote::blocking, room::Room};
 use crate::{
-    plan::{Clear, Fetch, Import, Meta, RestorePlan, Source},
+    plan::{Clear, Fetch, Meta, RestorePlan, Source, Unread},
     report::{Events, Phase, Progress},
     rows::{ETag, Hash, Hasher, Kind, RelPath, Row, Rows},
     store::{Fetched, GetIf, Got, Sink, Store, StoreError, StoreErrorKind},
@@ -37,6 +37,8 @@ pub(super) struct Done {
     pub(super) failed: Vec<(RelPath, String)>,
     /// Objects that were deleted by others meanwhile.
     pub(super) vanished: Vec<RelPath>,
+    /// Contents that the packs do not have.
+    pub(super) lost: BTreeSet<Hash>,
 }
 
 /// A restore at work.
@@ -44,7 +46,10 @@ pub(super) struct Restorer<'a> {
     pub(super) store: &'a Store,
     pub(super) dir: &'a Directory,
     pub(super) writer: &'a Writer,
-    pub(super) import: &'a Import,
+    /// Objects whose content was not read yet.
+    pub(super) unread: &'a BTreeMap<RelPath, Unread>,
+    /// The live workspace, where it is one: its contents lie in packs.
+    pub(super) live: Option<&'a Live>,
     /// The stats that the scan saw.
     pub(super) scanned: &'a Index,
     pub(super) aside: PathBuf,
@@ -67,7 +72,10 @@ impl Restorer<'_> {
         for (path, row) in &plan.make_dirs {
             self.tolerate(path, self.writer.make_dir(path, row), &mut done)?;
         }
-        self.fetch_all(&plan.fetch, &mut done).await?;
+        match self.live {
+            None => self.fetch_all(&plan.fetch, self.events, &mut done).await?,
+            Some(live) => self.fetch_live(live, &plan.fetch, &mut done).await?,
+        }
         for meta in &plan.meta {
             let set = self.expected(&meta.path, meta.expected.as_ref());
             let set = set.and_then(|expected| self.writer.set_meta(&meta.path, &meta.row, expected));
@@ -102,7 +110,7 @@ impl Restorer<'_> {
     }
 
     /// What concerns one path alone is noted and gone on from; what concerns the disk ends the restore.
-    fn tolerate<T>(
+    pub(super) fn tolerate<T>(
         &self,
         path: &RelPath,
         result: Result<T, WriteError>,
@@ -156,7 +164,7 @@ impl Restorer<'_> {
     }
 
     /// What must be at `path`: nothing, or what was scanned there.
-    fn expected(&self, path: &RelPath, scanned: Option<&Row>) -> Result<Expected, WriteError> {
+    pub(super) fn expected(&self, path: &RelPath, scanned: Option<&Row>) -> Result<Expected, WriteError> {
         let Some(scanned) = scanned else { return Ok(Expected::Absent) };
         let Presence::There(stat) = self.dir.look(path) else { return Err(WriteError::Moved { path: path.clone() }) };
         if !is_row(&stat, scanned) {
@@ -183,7 +191,12 @@ impl Restorer<'_> {
     }
 
     /// Files, many at once.
-    async fn fetch_all(&self, fetches: &[Fetch], done: &mut Done) -> Result<(), SyncError> {
+    pub(super) async fn fetch_all(
+        &self,
+        fetches: &[Fetch],
+        events: &dyn Events,
+        done: &mut Done,
+    ) -> Result<(), SyncError> {
         let total: u64 = fetches.iter().map(|fetch| fetch.row.size).sum();
         let mut so_far = 0;
         let width = self.store.widths().0.max(1);
@@ -191,7 +204,7 @@ impl Restorer<'_> {
             .buffer_unordered(width);
         while let Some((fetch, result)) = running.next().await {
             so_far += fetch.row.size;
-            self.events.progress(Progress::new(Phase::Download, so_far, total, Some(fetch.path.to_string())));
+            events.progress(Progress::new(Phase::Download, so_far, total, Some(fetch.path.to_string())));
             match result {
                 Ok(Some((row, index))) => {
                     done.index.extend(index.map(|index| (fetch.path.clone(), index)));
@@ -221,7 +234,8 @@ impl Restorer<'_> {
             },
         };
         let mut row = fetch.row.clone();
-        let mut is_known = !self.import.unread.contains_key(&fetch.path);
+        let unread = self.unread.get(&RelPath::from_text(&key).unwrap_or_else(|_| fetch.path.clone()));
+        let mut is_known = unread.is_none_or(|unread| unread.placeholder().hash != fetch.row.hash);
         for _ in 0..TRIES {
             match self.fetch_version(fetch, &key, &etag, &row, is_known).await? {
                 Version::Done(row, index) => return Ok(Some((*row, index))),
@@ -241,7 +255,7 @@ impl Restorer<'_> {
         })
     }
 
-    async fn fetch_version(
+    pub(super) async fn fetch_version(
         &self,
         fetch: &Fetch,
         key: &str,
@@ -340,7 +354,8 @@ impl Restorer<'_> {
     }
 }
 
-enum Version {
+/// What became of one version of an object.
+pub(super) enum Version {
     Done(Box<Row>, Option<IndexRow>),
     Moved,
 }
@@ -380,7 +395,7 @@ fn is_row(stat: &Stat, row: &Row) -> bool {
 }
 
 /// Whether a failed read says something about this object only.
-fn concerns_one(error: &StoreError) -> bool {
+pub(super) fn concerns_one(error: &StoreError) -> bool {
     matches!(
         error.kind,
         StoreErrorKind::Denied

@@ -6,6 +6,7 @@
 
 pub mod engine;
 pub mod front;
+pub mod live;
 pub mod outsider;
 pub mod servers;
 pub mod story;

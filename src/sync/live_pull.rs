@@ -1,0 +1,537 @@
+//! Reading a live workspace: its snapshot, and what others did to the live tree since.
+//!
+//! What an object means is `plan::outside`'s; here it is only given what it asks for, until it asks for nothing more:
+//! contents, a HEAD for what a listing lacks, the recent snapshots. Nothing is written to the bucket.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    SyncError, contents,
+    found::{Ask, Listing},
+    import::{MAX_RULES, TRIES, hash_object, object},
+    remote::{HeadAt, read_head_since},
+    snapshots::{MirrorAt, newest_mirror, read_snapshot},
+};
+use crate::{
+    plan::{
+        Content, Contents, Explained, Held, ImportOptions, Merged, Mirror, Object, Outside, Refusal, RefusedKey,
+        Unread, Wanted, outside, wanted,
+    },
+    rows::{ETag, Kind, RelPath, Row, Rows},
+    snapshot::{self, HeadState, SnapshotId, Tree},
+    store::{GetIf, Got, Listed, Store},
+    worktree::{RuleOptions, Rules, is_rule_input},
+};
+
+/// Snapshots that are read beside each other: each is whole in memory for a moment.
+const WIDTH: usize = 2;
+/// How many paths a line names.
+const NAMED: usize = 10;
+
+/// A live workspace, read.
+pub(super) struct Live {
+    pub(super) head: HeadAt,
+    /// Head's snapshot, less what lies in the state directory.
+    pub(super) tree: Arc<Tree>,
+    /// What the live tree was; empty where there is no mirror, or nobody looked.
+    mirror: Mirror,
+    built_from: Option<SnapshotId>,
+    /// The live tree, if it was listed.
+    objects: Option<Vec<Object>>,
+    /// Of the recent snapshots, the present one left out, what says something about the objects that no other explains.
+    recent: Vec<Rows>,
+    /// Whether all of them could be read.
+    complete: bool,
+    contents: Contents,
+    /// Missing objects of which a HEAD said 404.
+    gone: BTreeSet<RelPath>,
+    rules: Option<Rules>,
+    owner: (u32, u32),
+    refused_before: BTreeMap<RelPath, ETag>,
+    accept_deletes: bool,
+    /// Keys and rows that lie in the state directory.
+    pub(super) refused_keys: Vec<RefusedKey>,
+    /// What others did.
+    pub(super) outside: Outside,
+    /// Head's rows, merged with it.
+    pub(super) wanted: Wanted,
+}
+
+/// How reading it went.
+pub(super) enum Read {
+    Done(Box<Live>),
+    /// Head is another kind of head by now: all of it again.
+    Moved,
+    /// Its tree, or the one that builds on, is not there.
+    NoTree,
+}
+
+impl Live {
+    /// Reads what belongs to `head`. Without `listed` the live tree says nothing.
+    pub(super) async fn read(
+        store: &Store,
+        ask: &Ask<'_>,
+        mut head: HeadAt,
+        listed: Option<Listing>,
+    ) -> Result<Read, SyncError> {
+        let listed = match listed {
+            Some(Err(error)) => {
+                tracing::warn!("edits of others in the live tree are not looked for: {error}");
+                None
+            }
+            Some(Ok(listed)) => Some(listed),
+            None => None,
+        };
+        for _ in 0..TRIES {
+            let Some(mut live) = Self::of(store, ask, head.clone(), listed.as_deref()).await? else {
+                return Ok(Read::NoTree);
+            };
+            if live.looks_untouched(store, ask.rules).await? {
+                return Ok(Read::Done(Box::new(live)));
+            }
+            // What a sibling's catch-up wrote until the listing came is no edit of an outsider.
+            let known = live.head.head.snapshot;
+            match read_head_since(store, Some(live.head.clone())).await? {
+                Some(now) if now.head.snapshot == known => {
+                    live.head = now;
+                    live.investigate(store).await?;
+                    return Ok(Read::Done(Box::new(live)));
+                }
+                Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => head = now,
+                _ => return Ok(Read::Moved),
+            }
+        }
+        Err(SyncError::Contended(store.url(), TRIES))
+    }
+
+    async fn of(
+        store: &Store,
+        ask: &Ask<'_>,
+        head: HeadAt,
+        listed: Option<&[Listed]>,
+    ) -> Result<Option<Self>, SyncError> {
+        let mirror = async {
+            match listed {
+                Some(_) => newest_mirror(store, ask.cache, &head.head).await,
+                None => Ok(None),
+            }
+        };
+        let snapshot = async {
+            match &head.head.snapshot {
+                Some(id) => read_snapshot(store, ask.cache, id).await,
+                None => Ok(None),
+            }
+        };
+        let (snapshot, mirror) = futures_util::future::try_join(snapshot, mirror).await?;
+        let Some(snapshot) = snapshot else { return Ok(None) };
+        let mut refused_keys = Vec::new();
+        let tree = match ask.options.state {
+            Some(state) => without_state(snapshot.whole, state, &mut refused_keys),
+            None => snapshot.whole,
+        };
+        let objects = listed.map(|listed| {
+            let objects = listed.iter().cloned().map(object);
+            let (own, objects): (Vec<_>, Vec<_>) = objects.partition(|object| {
+                let text = object.key.trim_end_matches('/');
+                let kind = if text.len() < object.key.len() { Kind::Dir } else { Kind::File };
+                let path = RelPath::from_text(text).ok();
+                path.zip(ask.options.state).is_some_and(|(path, state)| is_state(state, &path, kind))
+            });
+            refused_keys.extend(own.into_iter().map(|own| RefusedKey { key: own.key, reason: Refusal::State }));
+            objects
+        });
+        refused_keys.sort_by(|a, b| a.key.cmp(&b.key));
+        refused_keys.dedup();
+        let refused_before = if ask.accept_deletes { BTreeMap::new() } else { ask.refused.clone() };
+        let built_from = mirror.as_ref().and_then(|mirror| mirror.whole.header.built_from);
+        let merged = Merged { rows: tree.rows.clone(), ..Merged::default() };
+        Ok(Some(Self {
+            head,
+            tree,
+            built_from,
+            mirror: mirror.as_ref().map(as_planned).unwrap_or_default(),
+            objects,
+            recent: Vec::new(),
+            complete: true,
+            contents: Contents::new(),
+            gone: BTreeSet::new(),
+            rules: None,
+            owner: ask.options.owner,
+            refused_before,
+            accept_deletes: ask.accept_deletes,
+            refused_keys,
+            outside: Outside::default(),
+            wanted: Wanted { merged, ..Wanted::default() },
+        }))
+    }
+
+    /// Whether there is a listing of the live tree.
+    pub(super) const fn is_listed(&self) -> bool {
+        self.objects.is_some()
+    }
+
+    /// Whether mirror and head alone explain every object, and none is missing.
+    async fn looks_untouched(&mut self, store: &Store, rules: &RuleOptions) -> Result<bool, SyncError> {
+        let (mut found, asked) = self.compare();
+        if asked {
+            self.rules = Some(self.read_rules(store, rules).await?);
+            found = self.compare().0;
+        }
+        self.outside = found;
+        let found = &self.outside;
+        Ok(found.edits.is_empty() && found.read.is_empty() && found.missing.is_empty())
+    }
+
+    /// What the listing says, as far as is known; and whether somebody asked for the rules, and there are none yet.
+    fn compare(&self) -> (Outside, bool) {
+        let Some(objects) = &self.objects else { return (Outside::default(), false) };
+        let asked = Cell::new(false);
+        let ignored = |path: &RelPath, kind| match &self.rules {
+            Some(rules) => !rules.verdict(path, kind).stored,
+            None => {
+                asked.set(true);
+                true
+            }
+        };
+        let options = ImportOptions { owner: self.owner, state: None };
+        let recent: Vec<&Rows> = self.recent.iter().collect();
+        let found = outside(
+            objects,
+            &self.tree.rows,
+            &self.explained(&recent),
+            self.complete,
+            &self.contents,
+            ignored,
+            options,
+        );
+        (found, asked.get())
+    }
+
+    const fn explained<'a>(&'a self, recent: &'a [&'a Rows]) -> Explained<'a> {
+        Explained { mirror: &self.mirror, recent, refused: &self.refused_before }
+    }
+
+    /// Finds out what the objects are that mirror and head do not explain, and which of the missing ones are gone.
+    async fn investigate(&mut self, store: &Store) -> Result<(), SyncError> {
+        self.read_recent(store).await?;
+        self.ask_until_known(store).await
+    }
+
+    async fn ask_until_known(&mut self, store: &Store) -> Result<(), SyncError> {
+        let mut first = None;
+        for _ in 0..TRIES {
+            let found = self.compare().0;
+            let unproven: Vec<RelPath> =
+                found.missing.keys().filter(|path| !self.gone.contains(*path)).cloned().collect();
+            if found.read.is_empty() && unproven.is_empty() {
+                let recent: Vec<&Rows> = self.recent.iter().collect();
+                let explained = self.explained(&recent);
+                let wanted = wanted(&self.tree.rows, &found, &explained, &self.gone, self.accept_deletes);
+                (self.outside, self.wanted) = (found, wanted);
+                return Ok(());
+            }
+            first = found.read.keys().next().cloned().or(first);
+            let moved = self.read_contents(store, found.read).await?;
+            self.look(store, moved.into_iter().chain(unproven).collect()).await?;
+        }
+        Err(SyncError::Incomplete {
+            count: 1,
+            first: first.map(|path| path.to_string()).unwrap_or_default(),
+            why: "others replaced it each time it was read".to_owned(),
+        })
+    }
+
+    /// Reads contents; gives the paths where there is another version by now.
+    async fn read_contents(
+        &mut self,
+        store: &Store,
+        wanted: BTreeMap<RelPath, Unread>,
+    ) -> Result<Vec<RelPath>, SyncError> {
+        let read: Vec<_> = stream::iter(wanted.into_iter().map(|(path, unread)| async move {
+            let hash = hash_object(store, &path, &unread.etag).await?;
+            Ok::<_, SyncError>((path, unread.etag, hash))
+        }))
+        .buffer_unordered(store.widths().0.max(1))
+        .try_collect()
+        .await?;
+        let mut moved = Vec::new();
+        for (path, etag, hash) in read {
+            match hash {
+                Some(hash) => drop(self.contents.insert(path, (etag, hash))),
+                None => moved.push(path),
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Asks for these objects by name: what the listing said of them is no more, or it said nothing.
+    async fn look(&mut self, store: &Store, paths: Vec<RelPath>) -> Result<(), SyncError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let looked: Vec<(RelPath, String, Option<Object>)> = stream::iter(paths.into_iter().map(|path| async move {
+            let key = path.to_text().into_owned();
+            let there = store.head(&key).await?.map(|meta| {
+                let (key, last_modified) = (key.clone(), meta.last_modified);
+                object(Listed { key, etag: meta.etag, size: meta.size, last_modified })
+            });
+            Ok::<_, SyncError>((path, key, there))
+        }))
+        .buffer_unordered(store.widths().0.max(1))
+        .try_collect()
+        .await?;
+        let objects = self.objects.get_or_insert_default();
+        let keys: BTreeSet<&String> = looked.iter().map(|(_, key, _)| key).collect();
+        objects.retain(|object| !keys.contains(&object.key));
+        for (path, _, there) in looked {
+            match there {
+                Some(there) => {
+                    self.gone.remove(&path);
+                    objects.push(there);
+                }
+                None => drop(self.gone.insert(path)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the recent snapshots; of each only what may explain something is kept.
+    async fn read_recent(&mut self, store: &Store) -> Result<(), SyncError> {
+        let present = self.head.head.snapshot;
+        let ids: Vec<SnapshotId> = self
+            .head
+            .head
+            .recent(self.built_from.as_ref())
+            .iter()
+            .filter(|id| Some(**id) != present)
+            .copied()
+            .collect();
+        let missing: BTreeSet<RelPath> = self.outside.missing.keys().cloned().collect();
+        let others = self.outside.edits.keys().chain(self.outside.read.keys());
+        let asked: BTreeSet<RelPath> = others.cloned().chain(missing.iter().cloned()).collect();
+        let mut trees =
+            stream::iter(ids.into_iter().map(|id| async move { (id, read_snapshot(store, None, &id).await) }))
+                .buffered(WIDTH);
+        // The same content again says nothing, but for what is missing: all of them must have that one.
+        let mut told: BTreeSet<(RelPath, Content)> = BTreeSet::new();
+        while let Some((id, read)) = trees.next().await {
+            let why = match read {
+                Ok(Some(snapshot)) => {
+                    let rows = snapshot.whole.rows.iter();
+                    let rows = rows.filter(|(path, _)| asked.contains(*path) || may_be_copy(path));
+                    let rows = rows.filter(|(path, row)| {
+                        missing.contains(*path)
+                            || Content::of(row).is_some_and(|content| told.insert(((*path).clone(), content)))
+                    });
+                    self.recent.push(rows.map(|(path, row)| (path.clone(), row.clone())).collect());
+                    continue;
+                }
+                Ok(None) => "it is not there".to_owned(),
+                Err(error @ (SyncError::Damaged { .. } | SyncError::Newer(_))) => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            tracing::warn!("no file counts as deleted by others, for the recent snapshot {id} cannot be read: {why}");
+            self.complete = false;
+        }
+        Ok(())
+    }
+
+    /// The rules as the snapshot's own ignore files have them, and those that others put where it has none.
+    async fn read_rules(&self, store: &Store, options: &RuleOptions) -> Result<Rules, SyncError> {
+        let mut inputs: BTreeMap<RelPath, Option<&Row>> = BTreeMap::new();
+        for object in self.objects.iter().flatten() {
+            if let Ok(path) = RelPath::from_text(&object.key)
+                && is_rule_input(&path).is_some()
+            {
+                inputs.insert(path, None);
+            }
+        }
+        for (path, row) in self.tree.rows.iter().filter(|(_, row)| row.kind == Kind::File) {
+            if is_rule_input(path).is_some() {
+                inputs.insert(path.clone(), Some(row));
+            }
+        }
+        let files: Vec<(RelPath, Vec<u8>)> = stream::iter(inputs.into_iter().map(|(path, row)| async move {
+            let bytes = self.read_rule(store, &path, row).await?;
+            Ok::<_, SyncError>((path, bytes))
+        }))
+        .buffer_unordered(store.widths().0.max(1))
+        .try_collect()
+        .await?;
+        Ok(Rules::from_files(files, options))
+    }
+
+    async fn read_rule(&self, store: &Store, path: &RelPath, row: Option<&Row>) -> Result<Vec<u8>, SyncError> {
+        if is_rule_input(path) != Some(true) || row.is_some_and(|row| row.size > MAX_RULES) {
+            return Ok(Vec::new());
+        }
+        if let Some(row) = row
+            && let Ok(bytes) = contents::content(store, row).await?
+        {
+            return Ok(bytes);
+        }
+        let key = path.to_text();
+        let listed = self.objects.iter().flatten().find(|object| *object.key == *key);
+        if listed.is_none_or(|listed| listed.size > MAX_RULES) {
+            return Ok(Vec::new());
+        }
+        Ok(match store.get(&key, GetIf::Always).await? {
+            Got::Found(object) => object.bytes.to_vec(),
+            _ => Vec::new(),
+        })
+    }
+
+    /// Reads the edits that meet something in the directory.
+    pub(super) async fn read_what_meets(
+        &mut self,
+        store: &Store,
+        local: &Rows,
+        origin: Option<&Rows>,
+    ) -> Result<(), SyncError> {
+        let meets = |path: &RelPath, unread: &Unread| {
+            let may_meet = |row: &Row| origin.is_some() || row.kind == Kind::File && row.size == unread.size;
+            local.get(path).is_some_and(may_meet) || origin.is_some_and(|origin| origin.contains_key(path))
+        };
+        let unread = self.outside.unread.iter().filter(|(path, unread)| meets(path, unread));
+        let unread: BTreeMap<RelPath, Unread> = unread.map(|(path, unread)| (path.clone(), unread.clone())).collect();
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let moved = self.read_contents(store, unread).await?;
+        self.look(store, moved).await?;
+        self.ask_until_known(store).await
+    }
+
+    /// The outside deletes that are refused, those of before that still are among them.
+    pub(super) fn refused_deletes(&self) -> BTreeMap<RelPath, ETag> {
+        let mut refused = self.wanted.refused.clone();
+        if self.refused_before.is_empty() {
+            return refused;
+        }
+        let listed: BTreeSet<&str> = self.objects.iter().flatten().map(|object| &*object.key).collect();
+        let still = self.refused_before.iter().filter(|(path, etag)| {
+            let mirrored = self.mirror.rows.get(*path).is_some_and(|held| held.etag == **etag);
+            // Where nobody looked nothing is known to have changed.
+            let unchanged = if self.is_listed() { mirrored && !listed.contains(&*path.to_text()) } else { true };
+            unchanged && Content::at(&self.tree.rows, path).is_some()
+        });
+        refused.extend(still.map(|(path, etag)| (path.clone(), etag.clone())));
+        refused
+    }
+
+    /// Says what others did, and what comes of it.
+    pub(super) fn tell(&self) {
+        let id = self.head.head.snapshot.map_or(0, |id| id.seq());
+        if self.tree.header.partial {
+            tracing::warn!(
+                "snapshot {id} is partial: some of what its container had is not in it; the summary of that commit \
+                 names each file"
+            );
+        }
+        let edits = self.outside.edits.iter().filter(|(_, row)| row.kind == Kind::File).map(|(path, _)| path);
+        if let Some((count, names)) = named(edits) {
+            tracing::info!("{count} edits of others in the live tree are merged, the next commit stores them: {names}");
+        }
+        if let Some((count, names)) = named(self.wanted.deleted.iter()) {
+            tracing::info!("{count} files were deleted from the live tree by others: {names}");
+        }
+        for path in &self.wanted.merged.overflow {
+            tracing::warn!("{path} has too many copies already: what others wrote there stays in the live tree alone");
+        }
+        if let Some((count, names)) = named(self.refused_deletes().keys()) {
+            tracing::warn!(
+                "{count} files are missing in the live tree, too many to be taken for deleted: nothing is deleted, and \
+                 the next commit writes them again. If they were deleted on purpose, `stopover pull --accept-deletes`. \
+                 They are: {names}"
+            );
+        }
+    }
+
+    /// The live objects that others wrote, by what they hold.
+    pub(super) fn edited(&self) -> HashMap<Content, (RelPath, ETag)> {
+        let edits = self.outside.edits.iter();
+        edits.filter_map(|(path, row)| Some((Content::of(row)?, (path.clone(), row.etag.clone()?)))).collect()
+    }
+
+    /// Live objects that should hold one of `contents`, by what they should hold.
+    pub(super) async fn holders(
+        &self,
+        store: &Store,
+        lost: &BTreeSet<Content>,
+    ) -> Result<HashMap<Content, Vec<(RelPath, ETag)>>, SyncError> {
+        let read = match self.objects {
+            Some(_) => None,
+            // Nobody needed it before.
+            None => newest_mirror(store, None, &self.head.head).await?.as_ref().map(as_planned),
+        };
+        let mut holders: HashMap<Content, Vec<(RelPath, ETag)>> = HashMap::new();
+        for (path, held) in &read.as_ref().unwrap_or(&self.mirror).rows {
+            if lost.contains(&held.content) {
+                holders.entry(held.content).or_default().push((path.clone(), held.etag.clone()));
+            }
+        }
+        Ok(holders)
+    }
+
+    /// The version of the object at `path`, if a listing has it and it is as long.
+    pub(super) fn listed(&self, path: &RelPath, size: u64) -> Option<ETag> {
+        let key = path.to_text();
+        let found = self.objects.iter().flatten().find(|object| *object.key == *key && object.size == size);
+        found.map(|object| object.etag.clone())
+    }
+}
+
+/// A mirror in the words of the plan, which has no use for the version of a folder's mark.
+pub(super) fn as_planned(mirror: &MirrorAt) -> Mirror {
+    let mut planned = Mirror::default();
+    for (path, row) in &mirror.whole.rows {
+        if let Some(snapshot::Mirrored { etag, size, hash }) = &row.object {
+            let content = Content { hash: *hash, size: *size };
+            planned.rows.insert(path.clone(), Held { etag: etag.clone(), content });
+        }
+        if row.folder {
+            planned.markers.insert(path.clone(), ETag::new(""));
+        }
+    }
+    planned
+}
+
+/// Whether `path` is, or lies in, the state directory, or is a file in its way.
+fn is_state(state: &RelPath, path: &RelPath, kind: Kind) -> bool {
+    path == state || path.is_below(state) || kind != Kind::Dir && state.is_below(path)
+}
+
+fn without_state(tree: Arc<Tree>, state: &RelPath, refused: &mut Vec<RefusedKey>) -> Arc<Tree> {
+    let own: Vec<RelPath> =
+        tree.rows.iter().filter(|(path, row)| is_state(state, path, row.kind)).map(|(path, _)| path.clone()).collect();
+    if own.is_empty() {
+        return tree;
+    }
+    let mut tree = Tree::clone(&tree);
+    for path in own {
+        tree.rows.remove(&path);
+        refused.push(RefusedKey { key: path.to_text().into_owned(), reason: Refusal::State });
+    }
+    Arc::new(tree)
+}
+
+/// Whether `path` has the name of a copy of theirs.
+fn may_be_copy(path: &RelPath) -> bool {
+    path.name().windows(8).any(|part| part == b".theirs-")
+}
+
+/// How many, and the first of them by name.
+fn named<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Option<(usize, String)> {
+    let paths: Vec<&RelPath> = paths.collect();
+    let mut names: Vec<String> = paths.iter().take(NAMED).map(ToString::to_string).collect();
+    if paths.len() > NAMED {
+        names.push(format!("and {} more", paths.len() - NAMED));
+    }
+    (!paths.is_empty()).then(|| (paths.len(), names.join(", ")))
+}
