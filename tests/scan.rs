@@ -14,7 +14,7 @@ use std::{
 
 use proptest::prelude::*;
 use stopover::{
-    rows::{Hash, Kind, RelPath},
+    rows::{Hash, Kind, Pieces, RelPath, cut},
     sys::fs::Mapping,
     worktree::{Directory, Index, IndexRow, Presence, RuleOptions, Scan, ScanOptions, WorktreeError, scan},
 };
@@ -94,6 +94,25 @@ fn every_kind_of_path_has_its_row() {
     assert_eq!(scan.rows[&path("empty")].kind, Kind::Dir);
     assert_eq!(scan.special, [path("pipe")]);
     assert!(scan.unreadable.is_empty() && scan.changing.is_empty() && scan.ignored.is_empty());
+}
+
+#[test]
+fn a_large_file_is_cut_where_it_is_hashed_and_nowhere_else() {
+    let mut workspace = Workspace::new();
+    let contents = ["1".repeat(1 << 20), "2".repeat((1 << 20) + 1), "3".repeat(20 << 20)];
+    for (name, content) in ["one", "two", "many"].iter().zip(&contents) {
+        workspace.write(name, content);
+    }
+    wait_for_a_tick(&workspace);
+    let hashed = workspace.scan();
+    for (name, content) in ["one", "two", "many"].iter().zip(&contents) {
+        let (row, cut) = (&hashed.rows[&path(name)], cut(content.as_bytes()));
+        assert_eq!((row.hash, row.size, &row.pieces), (cut.hash, cut.size, &cut.pieces), "{name}");
+        assert!(row.pieces_fit());
+    }
+    let proven = workspace.scan();
+    assert_eq!(proven.hashed_files, 0);
+    assert!(proven.rows.iter().all(|(path, row)| row.pieces == Pieces::None && row.same(&hashed.rows[path])));
 }
 
 #[test]

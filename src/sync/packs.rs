@@ -20,7 +20,7 @@ use self::filler::{Filler, Finished, Halt, Outcomes};
 use super::{Control, SyncError, remote::blocking};
 use crate::{
     report::{Events, NotStoredReason, Phase, Progress},
-    rows::{Hash, PIECE_BYTES, PackName, Pieces, Place, RelPath, Row, Rows},
+    rows::{Hash, Kind, PIECE_BYTES, PackName, Pieces, Place, RelPath, Row, Rows},
     snapshot::{Gc, SnapshotId, pack_key},
     store::{Put, PutIf, Store},
     worktree::Directory,
@@ -30,8 +30,8 @@ use crate::{
 const WAITING: usize = 1;
 /// Packs on their way at once: with those that wait and are filled, four of some 16 MiB are in memory.
 const WIDTH: usize = 2;
-/// The same where time is short and packs are small.
-const HURRIED_WIDTH: usize = 6;
+/// The same where time is short and packs are small: on a slow line the first arrive long before the last.
+const HURRIED_WIDTH: usize = 3;
 /// Where time is short packs go from this length on: each that arrives counts.
 const HURRIED_PACK_BYTES: u64 = 4 << 20;
 /// How often the caller is asked whether to stop.
@@ -44,7 +44,7 @@ pub(super) struct Known {
     gc: Option<Gc>,
     uploaded: HashMap<Hash, Place>,
     /// Those of head's tree, whose packs nobody deletes while it is head's.
-    named: HashMap<Hash, Place>,
+    named: Arc<HashMap<Hash, Place>>,
     left_out: HashSet<PackName>,
 }
 
@@ -56,7 +56,7 @@ impl Known {
             self.uploaded.clear();
             self.gc = gc;
         }
-        self.named = places_of(theirs);
+        self.named = Arc::new(places_of(theirs));
     }
 
     /// What lies in these packs lies nowhere from now on, whatever a tree says: it is stored again, because they are to
@@ -67,15 +67,14 @@ impl Known {
 
     /// Where a piece lies, if anywhere that may be named.
     fn place(&self, hash: &Hash) -> Option<&Place> {
-        let counts = |place: &&Place| place.frame().is_none_or(|frame| !self.left_out.contains(&frame.pack));
-        let places = [&self.named, &self.uploaded].into_iter().filter_map(|places| places.get(hash));
-        places.into_iter().find(counts)
+        let places = [&*self.named, &self.uploaded].into_iter().filter_map(|places| places.get(hash));
+        places.into_iter().find(|place| counts(place, &self.left_out))
     }
 
     /// `row` with the places that are known of its pieces; `None` where one of them lies nowhere.
     pub(super) fn placed(&self, row: &Row) -> Option<Row> {
         let pieces = match &row.pieces {
-            _ if row.size == 0 => Pieces::None,
+            _ if row.size == 0 || row.kind != Kind::File => Pieces::None,
             Pieces::One(Place::Zeros) => row.pieces.clone(),
             Pieces::None | Pieces::One(_) if row.size > PIECE_BYTES => return None,
             Pieces::None | Pieces::One(_) => Pieces::One(self.place(&row.hash)?.clone()),
@@ -92,10 +91,12 @@ impl Known {
         Some(Row { pieces, ..row.clone() })
     }
 
-    /// All pieces that lie somewhere.
-    fn hashes(&self) -> HashSet<Hash> {
-        let all = self.named.keys().chain(self.uploaded.keys());
-        all.filter(|hash| self.place(hash).is_some()).copied().collect()
+    /// Whether a piece lies somewhere, as it is now.
+    fn lies_somewhere(&self) -> impl Fn(&Hash) -> bool + Send + use<> {
+        let (named, left_out) = (Arc::clone(&self.named), self.left_out.clone());
+        let uploaded = self.uploaded.iter().filter(|(_, place)| counts(place, &left_out));
+        let uploaded: HashSet<Hash> = uploaded.map(|(hash, _)| *hash).collect();
+        move |hash| uploaded.contains(hash) || named.get(hash).is_some_and(|place| counts(place, &left_out))
     }
 
     /// How many bytes of a file may have to go up.
@@ -104,6 +105,10 @@ impl Known {
         let lacking = pieces.filter(|piece| piece.place != Some(&Place::Zeros) && self.place(&piece.hash).is_none());
         lacking.map(|piece| u64::from(piece.length)).sum()
     }
+}
+
+fn counts(place: &Place, left_out: &HashSet<PackName>) -> bool {
+    place.frame().is_none_or(|frame| !left_out.contains(&frame.pack))
 }
 
 fn places_of(rows: &Rows) -> HashMap<Hash, Place> {
@@ -183,7 +188,7 @@ impl Packer<'_> {
         let _ends = halt.at_the_end();
         let full = if self.hurry { HURRIED_PACK_BYTES } else { u64::MAX };
         let dir = self.dir.try_clone()?;
-        let filler = Filler::new(dir, (self.attempt, self.next), full, known.hashes(), halt.clone(), give)?;
+        let filler = Filler::new(dir, (self.attempt, self.next), full, known.lies_somewhere(), halt.clone(), give)?;
         let filling = async {
             let (missing, outcomes) = (Arc::clone(&missing), outcomes.clone());
             blocking(move || filler.fill(&missing, &outcomes)).await?
@@ -221,7 +226,7 @@ impl Packer<'_> {
         sent: &mut u64,
     ) -> Result<(), SyncError> {
         let Self { store, next, stop, events, hurry, .. } = self;
-        let (store, stop): (&Store, &dyn Fn() -> bool) = (store, stop);
+        let (store, stop): (&Store, &(dyn Fn() -> bool + Sync)) = (store, stop);
         let packs = stream::poll_fn(move |context| take.poll_recv(context));
         let mut running = std::pin::pin!(
             packs

@@ -98,7 +98,9 @@ pub(super) struct Filler {
     next: u32,
     /// From this length on a pack goes, if not before.
     full: u64,
-    /// Pieces that lie somewhere, or are in a pack already.
+    /// Pieces that lie somewhere.
+    is_known: Box<dyn Fn(&Hash) -> bool + Send>,
+    /// Pieces that are in a pack already.
     seen: HashSet<Hash>,
     halt: Halt,
     give: mpsc::Sender<Finished>,
@@ -115,12 +117,25 @@ impl Filler {
         dir: Directory,
         (attempt, next): (SnapshotId, u32),
         full: u64,
-        seen: HashSet<Hash>,
+        is_known: impl Fn(&Hash) -> bool + Send + 'static,
         halt: Halt,
         give: mpsc::Sender<Finished>,
     ) -> Result<Self, SyncError> {
         let frames = FrameWriter::new().map_err(broken)?;
-        Ok(Self { dir, attempt, next, full, seen, halt, give, frames, pack: None, length: 0, content: Vec::new() })
+        Ok(Self {
+            dir,
+            attempt,
+            next,
+            full,
+            is_known: Box::new(is_known),
+            seen: HashSet::new(),
+            halt,
+            give,
+            frames,
+            pack: None,
+            length: 0,
+            content: Vec::new(),
+        })
     }
 
     /// Reads `wanted`, one after the other, until all are read or nobody wants more.
@@ -210,7 +225,7 @@ impl Filler {
             if self.halt.is_set() {
                 return Ok(None);
             }
-            if piece.place.is_some() || self.seen.contains(&piece.hash) {
+            if piece.place.is_some() || self.is_there(&piece.hash) {
                 continue;
             }
             let mut content = std::mem::take(&mut self.content);
@@ -254,11 +269,16 @@ impl Filler {
         Ok(Some(hasher.finish()))
     }
 
+    fn is_there(&self, hash: &Hash) -> bool {
+        self.seen.contains(hash) || (self.is_known)(hash)
+    }
+
     /// `hash` was taken of these very bytes.
     fn add_piece(&mut self, hash: Hash, content: &[u8]) -> Result<(), SyncError> {
-        if !self.seen.insert(hash) {
+        if self.is_there(&hash) {
             return Ok(());
         }
+        self.seen.insert(hash);
         // No piece is longer than MAX_PIECE_BYTES.
         match self.frames.add((hash, content.len() as u32), content).map_err(broken)? {
             Some(frame) => self.append(frame),
