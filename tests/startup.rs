@@ -290,14 +290,14 @@ fn starting_costs_little_more_than_tini() {
         command.args(["--", "/bin/true"]).env("TINI_SUBREAPER", "1");
         command
     };
-    // The fastest quarter says what a start costs: other load only ever adds, to some more than to others. What stays is
+    // The fastest tenth says what a start costs: other load only ever adds, to some more than to others. What stays is
     // that a busy memory makes every page dearer, and we touch more of them than tini does. So a round that is above
     // the promise is followed by a later one, and the promise is kept where one of them keeps it.
     const STARTS: usize = 50;
     const ROUNDS: u32 = 25;
-    let quarter = |mut times: Vec<Duration>| {
+    let tenth = |mut times: Vec<Duration>| {
         times.sort();
-        times[times.len() / 4]
+        times[times.len() / 10]
     };
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
@@ -314,7 +314,7 @@ fn starting_costs_little_more_than_tini() {
                 mine.push(once(ours()));
             }
         }
-        let (mine, theirs) = (quarter(mine), quarter(theirs));
+        let (mine, theirs) = (tenth(mine), tenth(theirs));
         let ratio = mine.as_secs_f64() / theirs.as_secs_f64();
         println!("run -- true: {mine:?}, tini-static: {theirs:?}, {ratio:.2}x");
         if ratio <= 1.5 {

@@ -112,6 +112,22 @@ impl Life<'_> {
         }
     }
 
+    /// What tells that the app's program was executed, if somebody waits for it: a signal that is kept for the app, or
+    /// a workspace. Else it is enough to look when something happens, or when the app has settled; to be woken for it
+    /// would cost a plain init more than all else that it does meanwhile.
+    pub(super) fn awaited_execution(&self, now: Duration) -> Option<&OwnedFd> {
+        let AppState::Executing { failure, .. } = &self.app.state else { return None };
+        self.execution_deadline(now).is_none().then_some(failure)
+    }
+
+    /// When it is looked whether the app's program was executed, although nobody waits for it.
+    pub(super) fn execution_deadline(&self, now: Duration) -> Option<Duration> {
+        let AppState::Executing { begun, .. } = &self.app.state else { return None };
+        let settled = *begun + SETTLED;
+        let nobody_waits = self.phase.is_none() && !self.forwarder.keeps() && now < settled;
+        nobody_waits.then_some(settled)
+    }
+
     /// Looks whether the app's program was executed, and then delivers what was kept.
     pub(super) fn app_executes(&mut self) {
         let AppState::Executing { pid, begun, failure } = &self.app.state else { return };

@@ -49,6 +49,11 @@ impl Forwarder {
         }
     }
 
+    /// Whether signals are kept.
+    pub(super) fn keeps(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
     /// The next kept signal.
     pub(super) fn next_kept(&mut self) -> Option<Info> {
         self.kept.pop_front()

@@ -207,7 +207,9 @@ impl<'a> Life<'a> {
         let mut watches = std::mem::take(&mut self.watches);
         watches.clear();
         watches.push(Watch::readable(self.ear.as_raw_fd()));
-        if let AppState::Executing { failure, .. } = &self.app.state {
+        // One time for both: what is not watched has a deadline.
+        let now = poll::monotonic();
+        if let Some(failure) = self.awaited_execution(now) {
             watches.push(Watch::readable(failure.as_raw_fd()));
         }
         for child in &self.children {
@@ -216,14 +218,13 @@ impl<'a> Life<'a> {
         if let Some(door) = &self.door {
             door.watch(&mut watches);
         }
-        let time = self.deadline().map(|at| at.saturating_sub(poll::monotonic()));
+        let time = self.deadline(now).map(|at| at.saturating_sub(now));
         poll::wait(&mut watches, time);
         self.watches = watches;
     }
 
     /// When something is due next.
-    fn deadline(&self) -> Option<Duration> {
-        let now = poll::monotonic();
+    fn deadline(&self, now: Duration) -> Option<Duration> {
         let stage = match self.stage {
             Stage::Draining { kill_at, killed } => Some(killed.map_or(kill_at, |at| at + super::ending::UNKILLABLE)),
             _ => None,
@@ -234,6 +235,7 @@ impl<'a> Life<'a> {
             self.forwarder.waits().then(|| now + RETRY),
             stage,
             self.app_deadline(),
+            self.execution_deadline(now),
             self.slim_deadline(),
             self.restore_deadline(),
             self.commits_deadline(),
