@@ -16,7 +16,7 @@ use nix::{
 };
 use serde_json::Value;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "pull",
     "commit",
@@ -28,6 +28,10 @@ const COMMANDS: [&str; 14] = [
     "download",
     "list",
     "delete",
+    "snapshots",
+    "diff",
+    "tag",
+    "prune",
     "doctor",
     "completions",
     "man",

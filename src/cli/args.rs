@@ -3,8 +3,9 @@
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{
-    commit::Commit, completions::Completions, delete::Delete, doctor::Doctor, download::Download, explain::Explain,
-    health::Health, install::Install, list::List, man::Man, pull::Pull, run::Run, status::Status, upload::Upload,
+    commit::Commit, completions::Completions, delete::Delete, diff::Diff, doctor::Doctor, download::Download,
+    explain::Explain, health::Health, install::Install, list::List, man::Man, prune::Prune, pull::Pull, run::Run,
+    snapshots::Snapshots, status::Status, tag::Tag, upload::Upload,
 };
 use crate::config::{Call, flag_args};
 
@@ -44,6 +45,10 @@ pub(super) enum Command {
     Download(Download),
     List(List),
     Delete(Delete),
+    Snapshots(Snapshots),
+    Diff(Diff),
+    Tag(Tag),
+    Prune(Prune),
     Doctor(Doctor),
     Completions(Completions),
     Man(Man),

@@ -6,6 +6,7 @@ use super::log;
 use crate::{
     config::{ConfigError, LogFormat},
     report::{Exit, Level},
+    snapshot::TagError,
     store::StoreErrorKind,
     sync::SyncError,
 };
@@ -73,6 +74,7 @@ impl From<SyncError> for Failure {
         let exit = match &error {
             error if error.is_guard() => Exit::Guard,
             SyncError::Store(error) if error.kind == StoreErrorKind::Settings => Exit::Usage,
+            SyncError::Tag(TagError::NoName(_)) => Exit::Usage,
             SyncError::Deleted(..) => Exit::NotStored,
             _ => Exit::Failed,
         };

@@ -10,6 +10,7 @@ mod commit;
 mod completions;
 mod context;
 mod delete;
+mod diff;
 mod doctor;
 mod download;
 mod explain;
@@ -22,10 +23,13 @@ mod man;
 mod output;
 mod preview;
 mod progress;
+mod prune;
 mod pull;
 mod run;
 mod runtime;
+mod snapshots;
 mod status;
+mod tag;
 mod upload;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -101,6 +105,10 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Download(download) => download.run(context),
         Command::List(list) => list.run(context),
         Command::Delete(delete) => delete.run(context),
+        Command::Snapshots(snapshots) => snapshots.run(context),
+        Command::Diff(diff) => diff.run(context),
+        Command::Tag(tag) => tag.run(context),
+        Command::Prune(prune) => prune.run(context),
         Command::Doctor(doctor) => doctor.run(context),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

@@ -126,6 +126,12 @@ fn maybe_span(text: &str) -> Result<Option<Duration>, String> {
     }
 }
 
+/// Reads a duration such as `90s`, `5m` or `1h30m`, as the variables take it.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    parse_span(text.trim())
+}
+
 /// Numbers with a unit, the largest unit first, each once: what everybody else's configuration takes.
 fn parse_span(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];

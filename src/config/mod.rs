@@ -19,6 +19,7 @@ mod types;
 
 pub use error::ConfigError;
 pub use flags::{flag_args, flag_values, flag_words};
+pub use forms::duration;
 pub use handover::HandoverError;
 pub use load::{Loaded, load};
 pub use names::Need;

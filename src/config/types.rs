@@ -228,6 +228,8 @@ pub struct Call {
     pub durable: bool,
     /// `--include-lock`: take lockfiles even if they are ignored.
     pub include_lock: bool,
+    /// `--sole-writer`: nobody else writes to the workspace, where the server cannot see to it.
+    pub sole_writer: bool,
 }
 
 /// Everything that is set, checked and merged. One for all subcommands; each reads what concerns it.

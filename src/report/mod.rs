@@ -4,6 +4,7 @@
 
 mod answers;
 mod exit;
+mod history;
 mod line;
 mod number;
 mod progress;
@@ -13,6 +14,7 @@ mod status;
 
 pub use answers::{Check, Diagnosis, Explained, Health, State, WorkspaceItem, workspace_table};
 pub use exit::Exit;
+pub use history::{PathChange, Pruned, SnapshotItem, Tagged, snapshot_table};
 pub use line::{Level, command_line, json_line, log_line};
 pub use number::{bytes, counted, grouped, parse_timestamp, rounded, seconds, timestamp};
 pub use progress::{Events, Phase, Progress, Unheard};

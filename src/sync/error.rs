@@ -1,7 +1,7 @@
 //! Why a sync did not do what was asked.
 
 use crate::{
-    snapshot::FormatError,
+    snapshot::{FormatError, TagError},
     state::StateError,
     store::StoreError,
     worktree::{WorktreeError, WriteError},
@@ -32,6 +32,12 @@ pub enum SyncError {
         /// Why.
         why: String,
     },
+    /// There is no such snapshot, or no history; says what there is.
+    #[error("{0}")]
+    Snapshot(String),
+    /// A snapshot cannot have this tag.
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// The directory is not what was restored.
     #[error("{0}")]
     Directory(String),

@@ -1,43 +1,25 @@
-//! Looking without changing: the workspaces of a store, and what a commit of a directory would send. And the one
-//! thing that changes all of it: deleting a workspace.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Looking without changing: the workspaces of a store, and what a commit of a directory would send.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     Setting, SyncError,
-    publish::{Published, publish},
-    remote::{random, read_head, read_plain_head, written},
-    session::{
-        adopt, connect, open_directory, origin, owners, refuse_read_only, scan_directory, told, totals, with_abilities,
-        workspace,
-    },
+    remote::read_head,
+    session::{adopt, connect, open_directory, origin, owners, scan_directory, told, totals, workspace},
 };
 use crate::{
     config::Config,
     plan::changes,
-    report::{Change, ChangeKind, Conflict, Events, Ignored, Phase, Progress, Status, WorkspaceItem, timestamp},
+    report::{Change, ChangeKind, Conflict, Ignored, Status, WorkspaceItem, timestamp},
     rows::{Kind, Rows},
-    snapshot::{HEAD_KEY, Head, HeadState, SnapshotId},
+    snapshot::{HEAD_KEY, Head, HeadState},
     state::State,
-    store::{Deleted, GetIf, Got, Listed, Probed, Store},
+    store::{GetIf, Got, Store},
     worktree::{Index, Presence},
 };
 
 /// How many workspaces are looked at beside each other.
 const WIDTH: usize = 4;
-/// How often a workspace that others write to while it is deleted is listed again.
-const ROUNDS: u32 = 20;
-
-/// What a delete did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Removed {
-    /// Objects deleted (in a dry run: that would be).
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
 
 /// The workspaces of the store, by name.
 ///
@@ -171,79 +153,4 @@ fn conflicts(rows: &Rows) -> Vec<Conflict> {
         is_hash.then(|| Conflict { path: text[..at].to_owned(), copy: text.clone() })
     });
     copies.collect()
-}
-
-/// Deletes a workspace: a tombstone first, so that every container of it knows; then exactly what was listed, until
-/// only the tombstone is left or somebody makes the workspace anew.
-///
-/// # Errors
-/// The server; what is not deleted then is garbage below a tombstone, and the next `delete` goes on.
-pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, SyncError> {
-    refuse_read_only(config, "deleted")?;
-    let store = connect(config).await?;
-    let listed = everything(&store).await?;
-    let mut removed = Removed::default();
-    if config.call.dry_run {
-        removed.objects = listed.len() as u64;
-        removed.bytes = listed.iter().map(|listed| listed.size).sum();
-        return Ok(removed);
-    }
-    let head = read_plain_head(&store).await?;
-    if head.is_none() && listed.is_empty() {
-        return Err(SyncError::Directory(format!("{} does not exist: check the name", store.url())));
-    }
-    let store = with_abilities(store, None, Probed { puts: true, deletes: true, ..Probed::default() }).await?;
-    if head.as_ref().is_none_or(|at| at.head.state != HeadState::Deleted) {
-        let old = match &head {
-            Some(at) => at.head.clone(),
-            None => Head::first_plain(SnapshotId::new(1, random()?), random()?, written(&store)?),
-        };
-        let tombstone = old.tombstone(random()?, written(&store)?);
-        match publish(&store, head.as_ref(), &tombstone).await? {
-            Published::Won => {}
-            Published::Lost | Published::Gone => {
-                return Err(SyncError::Guard(format!(
-                    "{} was committed to while it was being deleted: stop what runs on it, or delete it again",
-                    store.url()
-                )));
-            }
-        }
-    }
-    let mut tried: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..ROUNDS {
-        let listed = everything(&store).await?;
-        if listed.is_empty() {
-            return Ok(removed);
-        }
-        if read_plain_head(&store).await?.is_some_and(|at| at.head.state != HeadState::Deleted) {
-            return Ok(removed);
-        }
-        let total = listed.len() as u64;
-        let seen: BTreeSet<String> = listed.iter().map(|listed| listed.key.clone()).collect();
-        for (at, listed) in listed.into_iter().enumerate() {
-            events.progress(Progress::new(Phase::Cleanup, at as u64 + 1, total, Some(listed.key.clone())));
-            match store.delete(&listed.key, Some(&listed.etag)).await? {
-                Deleted::Done => {
-                    removed.objects += 1;
-                    removed.bytes += listed.size;
-                }
-                Deleted::Absent | Deleted::Refused => {
-                    *tried.entry(listed.key).or_default() += 1;
-                }
-                Deleted::Denied(error) => return Err(error.into()),
-            }
-        }
-        // Listed again and again, and gone each time it is looked at: a listing that lags.
-        if seen.iter().all(|key| tried.get(key).is_some_and(|times| *times >= 3)) {
-            return Ok(removed);
-        }
-    }
-    Err(SyncError::Contended(store.url(), ROUNDS))
-}
-
-/// Every object of the workspace but its head.
-async fn everything(store: &Store) -> Result<Vec<Listed>, SyncError> {
-    let mut listed = store.list("").all().await?;
-    listed.retain(|listed| listed.key != HEAD_KEY);
-    Ok(listed)
 }

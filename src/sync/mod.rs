@@ -11,8 +11,10 @@ mod commit;
 #[allow(dead_code, unused_imports, reason = "live workspaces are written and read by what comes next")]
 mod contents;
 mod control;
+mod delete;
 mod error;
 mod found;
+mod history;
 mod import;
 mod inventory;
 mod live_pull;
@@ -27,11 +29,11 @@ mod packed;
 #[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod packs;
 mod past;
+mod prune;
 mod publish;
 mod pull;
 mod remote;
 mod restore;
-#[allow(dead_code, reason = "every write of a live head asks it")]
 mod retain;
 mod room;
 mod session;
@@ -43,11 +45,15 @@ mod test_ground;
 mod upload;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod watch;
+mod which;
 
 pub use commit::commit;
 pub use control::Control;
+pub use delete::{Removed, delete};
 pub use error::SyncError;
-pub use inventory::{Removed, delete, list, status};
+pub use history::{History, Tagging, diff, snapshots, tag};
+pub use inventory::{list, status};
+pub use prune::prune;
 pub use pull::{Pulled, download, pull};
 pub use session::{Setting, settle};
 pub use upload::upload;

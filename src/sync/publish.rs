@@ -58,14 +58,44 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     }
-    match last {
-        Some(error) => Err(error.into()),
-        None => Err(SyncError::System(format!(
-            "{} refuses each write of {HEAD_KEY} although nobody else writes it: this server's conditional PUT does \
-             not work; `stopover doctor` says more",
-            store.url()
-        ))),
+    Err(last.map_or_else(|| useless_conditions(store), SyncError::from))
+}
+
+/// Moves head from `old` to `new`, which names the same snapshot (a prune, a tag): there is no new id that could be
+/// found in a lineage. Says whether it was applied; else another's write was, and everything is to be looked at anew.
+pub(super) async fn rewrite(store: &Store, old: &HeadAt, new: &Head) -> Result<bool, SyncError> {
+    new.check().map_err(|error| SyncError::format(&error, "the new head.json", &store.url()))?;
+    let bytes = Bytes::from(new.encode());
+    let mut pause = Duration::from_millis(100);
+    let mut last = None;
+    for _ in 0..TRIES {
+        match store.put(HEAD_KEY, bytes.clone(), PutIf::Match(&old.etag), Some("application/json")).await? {
+            Put::Done(_) => return Ok(true),
+            Put::Refused | Put::Missing => {}
+            Put::Uncertain(error) => last = Some(error),
+        }
+        match read_head(store).await? {
+            Some(now) if is_rewritten(&now.head, &old.head, new) => return Ok(true),
+            Some(now) if now.etag == old.etag => {}
+            _ => return Ok(false),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
     }
+    Err(last.map_or_else(|| useless_conditions(store), SyncError::from))
+}
+
+/// Whether `now` is the head `new`, or came after it: `gc` never repeats.
+fn is_rewritten(now: &Head, old: &Head, new: &Head) -> bool {
+    now.write_id == new.write_id || new.gc != old.gc && now.gc == new.gc
+}
+
+fn useless_conditions(store: &Store) -> SyncError {
+    SyncError::System(format!(
+        "{} refuses each write of {HEAD_KEY} although nobody else writes it: this server's conditional PUT does not \
+         work; `stopover doctor` says more",
+        store.url()
+    ))
 }
 
 /// A tree that nobody could read back must not be written.

@@ -97,11 +97,12 @@ pub(super) async fn present_tree(store: &Store, head: Option<&HeadAt>) -> Result
 
 /// What every write of a head brings along: a new id, who we are, the server's time.
 pub(super) fn written(store: &Store) -> Result<Written, SyncError> {
-    Ok(Written {
-        write_id: crate::snapshot::WriteId::new(random()?),
-        writer: writer(),
-        time: store.server_now().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or_else(Timestamp::now),
-    })
+    Ok(Written { write_id: crate::snapshot::WriteId::new(random()?), writer: writer(), time: now(store) })
+}
+
+/// The time, by the server's clock where it has said it.
+pub(super) fn now(store: &Store) -> Timestamp {
+    store.server_now().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or_else(Timestamp::now)
 }
 
 /// Who writes, for people: the host's name (in a container its id) and the process.

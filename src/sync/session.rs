@@ -224,15 +224,31 @@ struct Measured {
     found: Abilities,
 }
 
+/// The same store with what is known of its server already; nothing is measured.
+pub(super) fn with_noted_abilities(store: Store, state: Option<&State>) -> Store {
+    if store.known_abilities().is_some() {
+        return store;
+    }
+    match noted(&store, state) {
+        Ok(Some(measured)) if measured.what.puts => store.with_abilities(measured.found),
+        _ => store,
+    }
+}
+
+/// What was measured of this server before.
+fn noted(store: &Store, state: Option<&State>) -> Result<Option<Measured>, SyncError> {
+    let noted = state.map(|state| state.read("abilities")).transpose()?.flatten();
+    let noted: Option<BTreeMap<String, Measured>> = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ok(noted.and_then(|noted| noted.get(&store.endpoint()).copied()))
+}
+
 /// What the server honours, as far as `needed` says: known, measured before and noted, or measured now.
 pub(super) async fn with_abilities(store: Store, state: Option<&State>, needed: Probed) -> Result<Store, SyncError> {
     if store.known_abilities().is_some() {
         return Ok(store);
     }
     let endpoint = store.endpoint();
-    let noted = state.map(|state| state.read("abilities")).transpose()?.flatten();
-    let noted: Option<BTreeMap<String, Measured>> = noted.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let known = noted.and_then(|noted| noted.get(&endpoint).copied()).unwrap_or_default();
+    let known = noted(&store, state)?.unwrap_or_default();
     let missing = needed.without(known.what);
     if missing == Probed::default() {
         return Ok(store.with_abilities(known.found));

@@ -57,6 +57,25 @@ impl Fault {
         }))
     }
 
+    /// Makes every entry of a listing as old as can be, but those whose key has one of `young` in it.
+    pub fn list_old_but(young: &[&str]) -> Self {
+        let young: Vec<String> = young.iter().map(|part| (*part).to_owned()).collect();
+        Self::Rewrite(Arc::new(move |text| {
+            let mut parts = text.split("<Contents>");
+            let mut out = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                out.push_str("<Contents>");
+                match (part.split_once("<LastModified>"), part.split_once("</LastModified>")) {
+                    (Some((before, _)), Some((_, after))) if !young.iter().any(|young| part.contains(young)) => {
+                        out.push_str(&format!("{before}<LastModified>2001-01-01T00:00:00.000Z</LastModified>{after}"));
+                    }
+                    _ => out.push_str(part),
+                }
+            }
+            out
+        }))
+    }
+
     /// Takes every entry whose key has `part` in it out of a listing.
     pub fn list_without(part: &str) -> Self {
         let part = part.to_owned();

@@ -1,0 +1,413 @@
+//! The history of live workspaces: what is kept and listed, tags, differences, and what a prune or a delete takes away.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+use stopover::snapshot::{Head, HeadState, SnapshotId};
+use support::{
+    committer::Live,
+    front::{Class, Fault, Front, any},
+    servers::{Kind, Server},
+    story::{Directory, Ended, Story},
+};
+
+/// The servers whose every process is one: their conditions are as good as atomic.
+fn servers() -> Vec<Arc<Server>> {
+    [Some(Server::here()), Server::of(Kind::Moto)].into_iter().flatten().collect()
+}
+
+fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * 3600)
+}
+
+/// One JSON object a line.
+fn lines(ended: &Ended) -> Vec<Value> {
+    ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Three commits, three, two and no hours ago; the second tagged `good`.
+fn three<'a>(story: &'a Story) -> (Live<'a>, [SnapshotId; 3]) {
+    let mut live = Live::in_story(story);
+    let now = live.time;
+    live.time = now - hours(3);
+    let one = live.commit(&[("a", "1"), ("sub/b", "2")]);
+    (live.time, live.overlay) = (now - hours(2), true);
+    let two = live.commit(&[("a", "one"), ("sub/b", "2"), ("new/c", "3")]);
+    let written = live.written();
+    live.put_head(&live.head().unwrap().tagged(&two, "good", written).unwrap());
+    live.time = now;
+    let three = live.commit(&[("a", "one"), ("new/c", "3")]);
+    (live, [one, two, three])
+}
+
+#[test]
+fn snapshots_are_listed_the_newest_last() {
+    let story = Story::on(&Server::here());
+    let here = story.directory("here");
+    here.stopover(&["snapshots"]).exits(1).says("does not exist: check the name");
+    story.object("a", "1");
+    let none = here.stopover(&["snapshots", "--json"]).exits(0).says("no snapshots yet");
+    assert_eq!(none.stdout, "");
+    here.stopover(&["diff", "1"]).exits(1).says("has no snapshots yet");
+
+    let (_, ids) = three(&story);
+    let items = lines(&here.stopover(&["snapshots", "--json"]).exits(0));
+    let keys: Vec<_> = items[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["id", "time", "files", "bytes", "changed", "writer", "tags", "quiet", "partial"]);
+    let found: Vec<_> = items.iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(found, ids.map(|id| id.to_string()));
+    assert_eq!((&items[1]["tags"], &items[1]["files"]), (&json!(["good"]), &json!(3)));
+    assert_eq!(items[2]["writer"], "elsewhere:1");
+    let table = here.stopover(&["snapshots"]).exits(0);
+    assert!(table.stdout.starts_with("SNAPSHOT ") && table.stdout.lines().count() == 4, "{}", table.stdout);
+}
+
+#[test]
+fn a_difference_is_told_by_whatever_names_the_snapshots() {
+    let story = Story::on(&Server::here());
+    let (_, [one, two, three]) = three(&story);
+    let here = story.directory("here");
+    let second = "M\ta\nA\tnew\nA\tnew/c\n";
+    let (from, to) = (one.to_string(), two.to_string());
+    assert_eq!(here.stopover(&["diff", &from, &to]).exits(0).stdout, second);
+    assert_eq!(here.stopover(&["diff", "1", "good"]).exits(0).stdout, second);
+    assert_eq!(here.stopover(&["diff", &from[..14], "90m"]).exits(0).stdout, second);
+    assert_eq!(here.stopover(&["diff", "good"]).exits(0).stdout, "D\tsub\nD\tsub/b\n");
+    assert_eq!(here.stopover(&["diff", &three.to_string(), "."]).exits(0).stdout, "");
+    let changes = lines(&here.stopover(&["diff", "good", "1", "--json"]).exits(0));
+    assert_eq!(changes[0], json!({"path": "a", "change": "modified"}));
+    here.stopover(&["diff", "bad"]).exits(1).says("no kept snapshot has the tag \"bad\"").says("tags: good");
+    here.stopover(&["diff", "4h"]).exits(1).says("no kept snapshot is as old as").says(&from);
+    here.stopover(&["diff", "0000000007-aaaaaaaaaaaa"]).exits(1).says("it is not kept (any more)");
+}
+
+#[test]
+fn a_tag_is_put_moved_and_taken_away_and_nothing_else_changes() {
+    for server in servers() {
+        let story = Story::on(&server);
+        let (live, [one, _, three]) = three(&story);
+        let (before, here) = (live.head().unwrap(), story.directory("here"));
+        here.stopover(&["tag", "release"]).exits(0).printed(&format!("release is {three}\n"));
+        let moved = here.stopover(&["tag", "release", "1", "--json"]).exits(0).json();
+        assert_eq!(moved, json!({"tag": "release", "snapshot": one.to_string(), "before": three.to_string()}));
+        let tagged = live.head().unwrap();
+        assert_eq!(tagged.tag("release").map(|entry| entry.snapshot), Some(one));
+        let same = |head: &Head| (head.seq, head.gc, head.snapshot, head.mirror, head.lineage.clone(), head.birth);
+        assert_eq!(same(&tagged), same(&before));
+        here.stopover(&["tag", "other", "--dry-run"]).exits(0).printed("would be: other is");
+        assert_eq!(live.head().unwrap(), tagged);
+        here.stopover(&["tag", "--remove", "release"]).exits(0).printed("release is no tag any more");
+        let plain = live.head().unwrap();
+        assert_eq!(plain.history, before.history);
+        here.stopover(&["tag", "--remove", "release"]).exits(1).says("no kept snapshot has the tag \"release\"");
+        here.stopover(&["tag", "2h"]).exits(2).says("begins with a letter");
+        here.stopover(&["tag", "x", "99"]).exits(1).says("no kept snapshot is \"99\"");
+        here.with("STOPOVER_MODE", "read-only").stopover(&["tag", "x"]).exits(4).says("read-only");
+        assert_eq!(live.head().unwrap(), plain);
+    }
+}
+
+#[test]
+fn a_tag_and_a_commit_at_once_are_both_kept() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let (mut live, [one, ..]) = three(&story);
+    let here = story.directory("here");
+    let held = front.hold(any().op("PutObject").class(Class::Head).once());
+    let tagging = here.start(&["tag", "first", "1"]);
+    held.reached();
+    let four = live.commit(&[("a", "four")]);
+    held.release();
+    tagging.ends().exits(0);
+    let head = live.head().unwrap();
+    assert_eq!(head.snapshot, Some(four));
+    assert_eq!(head.tag("first").map(|entry| entry.snapshot), Some(one));
+
+    // Applied, and nobody was told.
+    front.on(any().op("PutObject").class(Class::Head).once(), Fault::DropReply);
+    here.stopover(&["tag", "second", "1"]).exits(0);
+    assert_eq!(live.head().unwrap().tag("second").map(|entry| entry.snapshot), Some(one));
+}
+
+/// A story whose listings look old, with three commits and garbage.
+struct Attic {
+    front: Front,
+    story: Story,
+}
+
+impl Attic {
+    fn on(server: &Arc<Server>) -> Self {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, server);
+        Self { front, story }
+    }
+
+    fn here(&self) -> Directory {
+        self.story.directory("here")
+    }
+
+    /// From now on all that is listed is old, but for what has this in its key.
+    fn ages(&self, young: &[&str]) {
+        // Where listings have no versions, each object is asked, too.
+        for part in young {
+            self.front.on(any().op("HeadObject").key(part), Fault::Nothing);
+        }
+        self.front.on(any().op("HeadObject"), Fault::Header("last-modified", "Mon, 01 Jan 2001 00:00:00 GMT"));
+        self.front.on(any().op("ListObjectsV2"), Fault::list_old_but(young));
+    }
+
+    fn deletions(&self) -> Vec<String> {
+        let seen = self.front.seen().into_iter().filter(|seen| seen.op == "DeleteObject");
+        seen.map(|seen| seen.key).filter(|key| !key.contains("/probe-")).collect()
+    }
+}
+
+/// What a commit that lost left, under a number of its own.
+fn garbage(live: &mut Live<'_>, seq: u64) -> SnapshotId {
+    let id = SnapshotId::new(seq, live.random());
+    let (overlay, content) = (std::mem::replace(&mut live.overlay, true), format!("lost {seq}"));
+    live.upload(id, &[("lost", &content)]);
+    live.overlay = overlay;
+    id
+}
+
+#[test]
+fn a_prune_takes_what_nothing_reaches_and_nothing_else() {
+    for server in servers() {
+        let attic = Attic::on(&server);
+        let (mut live, [one, two, last]) = three(&attic.story);
+        let before = live.own_keys();
+        let lost = garbage(&mut live, 3);
+        live.put(".stopover/mirrors/0000000003-0102030405ff", "whatever");
+        attic.ages(&[]);
+        let gc = live.head().unwrap().gc;
+
+        let planned = attic.here().stopover(&["prune", "--dry-run"]).exits(0);
+        planned.printed("would sweep 3 objects").printed("3 snapshots are kept");
+        assert_eq!(live.head().unwrap().gc, gc);
+        assert!(attic.deletions().is_empty());
+        assert_eq!(attic.front.count(&any().op("PutObject")), 0, "a dry run writes nothing");
+
+        let pruned = attic.here().stopover(&["prune", "--json"]).exits(0).json();
+        let keys: Vec<_> = pruned.as_object().unwrap().keys().collect();
+        assert_eq!(
+            keys,
+            ["workspace", "kept", "forgotten", "objects", "bytes", "young", "strays", "dry_run"]
+                .iter()
+                .collect::<Vec<_>>()
+        );
+        assert_eq!((&pruned["objects"], &pruned["young"], &pruned["kept"]), (&json!(3), &json!(0), &json!(3)));
+        assert_eq!(live.own_keys(), before);
+        assert!(attic.deletions().iter().any(|key| key.ends_with(&lost.tree_key())));
+        let head = live.head().unwrap();
+        assert_eq!(head.gc.count(), gc.count() + 1);
+        assert_eq!(head.history.iter().map(|entry| entry.snapshot).collect::<Vec<_>>(), [one, two, last]);
+
+        attic.here().stopover(&["prune"]).exits(0).printed("swept 0 objects");
+        assert_eq!(live.head().unwrap(), head, "nothing to do moves nobody");
+    }
+}
+
+#[test]
+fn a_prune_forgets_by_retention_what_it_then_sweeps_but_no_base_and_no_tag() {
+    let attic = Attic::on(&Server::here());
+    let (live, [one, two, last]) = three(&attic.story);
+    let now = live.time;
+    attic.ages(&[]);
+    let none = ["prune", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
+    attic.here().stopover(&none).exits(0).printed("forgot 1 snapshot; 2 snapshots are kept");
+    let head = live.head().unwrap();
+    assert_eq!(head.history.iter().map(|entry| entry.snapshot).collect::<Vec<_>>(), [two, last]);
+    let keys = live.own_keys();
+    // The first is the base of both; what only it had would be its pack, but that is what the base says.
+    assert!(keys.contains(&format!("trees/{one}")) && keys.contains(&format!("packs/{}", Live::pack_of(one))));
+    assert!(now > head.history[0].time);
+    for id in [two, last] {
+        assert!(keys.contains(&format!("trees/{id}")));
+    }
+}
+
+#[test]
+fn a_prune_keeps_the_mirror_what_it_builds_on_and_what_may_still_be_caught_up() {
+    let attic = Attic::on(&Server::here());
+    let mut live = Live::in_story(&attic.story);
+    let now = live.time;
+    let commit = |live: &mut Live<'_>, ago: u64, catches_up: bool| {
+        (live.time, live.catches_up) = (now - hours(ago), catches_up);
+        live.commit(&[("a", &format!("{ago} hours ago"))])
+    };
+    let forgotten = commit(&mut live, 60, true);
+    let mirrored = commit(&mut live, 50, true);
+    let recent = commit(&mut live, 40, false);
+    let last = commit(&mut live, 30, false);
+    attic.ages(&[]);
+    let none = ["prune", "--keep-last", "0", "--keep-within", "0s", "--keep-daily", "0"];
+    attic.here().stopover(&none).exits(0).printed("1 snapshot is kept");
+    assert_eq!(live.head().unwrap().mirror, Some(mirrored));
+    let mut expected = vec!["head.json".to_owned(), format!("mirrors/{mirrored}")];
+    for id in [mirrored, recent, last] {
+        expected.extend([format!("trees/{id}"), format!("packs/{}", Live::pack_of(id))]);
+    }
+    expected.sort();
+    assert_eq!(live.own_keys(), expected, "without {forgotten}");
+}
+
+#[test]
+fn a_prune_that_cannot_read_what_is_kept_deletes_nothing() {
+    let attic = Attic::on(&Server::here());
+    let (mut live, [one, two, _]) = three(&attic.story);
+    garbage(&mut live, 3);
+    let (before, head) = (live.own_keys(), live.head().unwrap());
+    for (which, fault, says) in [
+        (any().op("GetObject").class(Class::Tree).key(&two.to_string()), Fault::DENIED, "AccessDenied"),
+        (any().op("GetObject").class(Class::Tree).key(&one.to_string()), Fault::Flip(9), "cannot be read"),
+        (any().op("GetObject").class(Class::Mirror), Fault::DENIED, "AccessDenied"),
+        (any().op("ListObjectsV2"), Fault::DENIED, "AccessDenied"),
+    ] {
+        attic.front.heal();
+        attic.front.on(which, fault);
+        attic.ages(&[]);
+        attic.here().stopover(&["prune"]).exits(1).says(says);
+        assert_eq!((live.own_keys(), live.head().unwrap()), (before.clone(), head.clone()));
+    }
+    // A kept tree that is gone is damage, and no reason to sweep on.
+    attic.front.heal();
+    attic.ages(&[]);
+    attic.story.no_object(&two.tree_key());
+    attic.here().stopover(&["prune"]).exits(1).says(&format!("tree {two}"));
+    assert_eq!(attic.deletions(), Vec::<String>::new());
+}
+
+#[test]
+fn a_prune_that_meets_a_commit_looks_again() {
+    for reply in [Fault::Nothing, Fault::DropBefore] {
+        let attic = Attic::on(&Server::here());
+        let (mut live, _) = three(&attic.story);
+        // Uploaded and not named yet: to the prune it is garbage.
+        let slow = garbage(&mut live, 4);
+        attic.ages(&[]);
+        let gc = live.head().unwrap().gc;
+        let held = attic.front.hold(any().op("GetObject").class(Class::Tree).once());
+        // Its write of head, when it comes, is refused, or nobody knows what became of it.
+        attic.front.on(any().op("PutObject").class(Class::Head).once(), reply);
+        let pruning = attic.here().start(&["prune"]);
+        held.reached();
+        let old = live.head().unwrap();
+        let written = live.written();
+        let random = live.random();
+        live.put_head(&Head::live_over(Some(&old), slow, None, Default::default(), random, written));
+        held.release();
+        pruning.ends().exits(0).printed("4 snapshots are kept");
+        let head = live.head().unwrap();
+        assert_eq!((head.snapshot, head.gc), (Some(slow), gc), "there was nothing to sweep any more");
+        assert!(attic.deletions().is_empty(), "{:?}", attic.deletions());
+    }
+}
+
+#[test]
+fn what_is_younger_than_a_day_stays() {
+    let attic = Attic::on(&Server::here());
+    let (mut live, _) = three(&attic.story);
+    let lost = garbage(&mut live, 3);
+    let before = live.own_keys();
+    attic.ages(&[&lost.to_string()]);
+    attic.here().stopover(&["prune"]).exits(0).printed("2 objects are younger than a day");
+    assert_eq!(live.own_keys(), before);
+}
+
+#[test]
+fn without_conditional_writes_a_prune_wants_to_be_alone_and_keeps_strays() {
+    let attic = Attic::on(&Server::here());
+    let (mut live, [one, ..]) = three(&attic.story);
+    let (stray, old) = (garbage(&mut live, 3), garbage(&mut live, 1));
+    let here = attic.here();
+    let note = json!({ &attic.front.endpoint: { "what": { "puts": true }, "found": { "create": true } } });
+    here.folder(".stopover").file(".stopover/abilities", note.to_string());
+    attic.ages(&[&stray.to_string()]);
+    let before = live.own_keys();
+    here.stopover(&["prune"]).exits(4).says("--sole-writer");
+    assert_eq!(live.own_keys(), before);
+    here.stopover(&["snapshots"]).exits(0).says(&stray.to_string()).never_says(&old.to_string());
+    // The stray has all that it needs: the tree it builds on, and its pack.
+    here.stopover(&["diff", &stray.to_string(), "1"]).exits(0).printed("D\tlost");
+    here.stopover(&["prune", "--sole-writer"]).exits(0).says(&stray.to_string()).printed("swept 2 objects");
+    let keys = live.own_keys();
+    assert!(keys.contains(&format!("trees/{stray}")) && keys.contains(&format!("trees/{one}")), "{keys:?}");
+    assert!(!keys.contains(&format!("trees/{old}")));
+}
+
+#[test]
+fn a_plain_workspace_and_a_deleted_one_are_told_apart_by_a_prune() {
+    let story = Story::on(&Server::here());
+    let here = story.directory("here");
+    here.stopover(&["prune"]).exits(1).says("does not exist, or nothing was ever committed");
+    let (live, _) = three(&story);
+    here.stopover(&["delete", &story.url(), "--yes"]).exits(0);
+    assert_eq!(live.head().unwrap().state, HeadState::Deleted);
+    here.stopover(&["prune"]).exits(1).says("was deleted");
+    here.stopover(&["snapshots"]).exits(1).says("does not exist");
+    here.stopover(&["tag", "x"]).exits(1).says("does not exist");
+}
+
+#[test]
+fn a_live_workspace_is_deleted_to_its_tombstone() {
+    for server in servers() {
+        let story = Story::on(&server);
+        let (mut live, _) = three(&story);
+        garbage(&mut live, 9);
+        story.object("by hand", "outside");
+        let (gc, lineage) = (live.head().unwrap().gc, live.head().unwrap().lineage);
+        let here = story.directory("here");
+        here.stopover(&["delete", &story.url(), "--dry-run"]).exits(0);
+        assert_eq!(live.head().unwrap().gc, gc);
+        here.stopover(&["delete", &story.url(), "--yes"]).exits(0);
+        let head = live.head().unwrap();
+        assert_eq!((head.state, head.lineage, head.history.len()), (HeadState::Deleted, lineage, 0));
+        assert!(head.gc.count() > gc.count());
+        assert_eq!(live.own_keys(), ["head.json"]);
+        assert_eq!(story.objects(), Vec::<String>::new());
+        here.stopover(&["delete", &story.url(), "--yes"]).exits(0);
+    }
+}
+
+#[test]
+fn what_comes_while_a_workspace_is_deleted_goes_in_a_round_of_its_own_gc() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let (mut live, _) = three(&story);
+    let gc = live.head().unwrap().gc.count();
+    let held = front.hold(any().op("DeleteObject").class(Class::Tree).once());
+    let deleting = story.directory("here").start(&["delete", &story.url(), "--yes"]);
+    held.reached();
+    // A writer that has not seen the tombstone yet, and a catch-up.
+    garbage(&mut live, 9);
+    story.object("late", "late");
+    held.release();
+    deleting.ends().exits(0);
+    assert_eq!((live.own_keys(), story.objects()), (vec!["head.json".to_owned()], Vec::new()));
+    assert_eq!(live.head().unwrap().gc.count(), gc + 2, "once for each round");
+}
+
+#[test]
+fn a_workspace_that_is_made_anew_while_it_is_deleted_keeps_what_is_its_own() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let (mut live, _) = three(&story);
+    let held = front.hold(any().op("DeleteObject").class(Class::Tree).once());
+    let deleting = story.directory("here").start(&["delete", &story.url(), "--yes"]);
+    held.reached();
+    let anew = live.commit(&[("a", "another life")]);
+    held.release();
+    deleting.ends().exits(0);
+    let head = live.head().unwrap();
+    assert_eq!((head.snapshot, head.birth), (Some(anew), anew));
+    let keys = live.own_keys();
+    assert!(keys.contains(&format!("trees/{anew}")) && keys.contains(&format!("packs/{}", Live::pack_of(anew))));
+    assert_eq!(story.object_text("a"), "another life");
+}
