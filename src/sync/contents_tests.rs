@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     report::{Receipt, Unheard},
@@ -384,4 +386,38 @@ async fn progress_ends_at_all_of_it() {
     let heard = heard.0.into_inner().unwrap();
     assert!(heard.is_sorted_by_key(|progress| progress.current) && heard.len() == 3);
     assert_eq!(heard.last().unwrap().percentage, 100.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn whatever_was_packed_is_written_as_it_was(
+        files in proptest::collection::btree_map("[a-d]{1,2}|e[a-d]?/[a-d]{3}", (0..5_u64, 0..(3 << 20) + 3_usize, 0..3_u8), 1..9),
+        cuts in proptest::collection::vec((0..(3 << 20) + 3_usize, 1..200_000_usize), 0..6))
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let ground = Ground::new().await;
+            for (name, (seed, length, kind)) in &files {
+                let mut content = match kind {
+                    0 => vec![0; *length],
+                    1 => noise(*seed, *length),
+                    _ => format!("{seed} is all there is ").into_bytes().into_iter().cycle().take(*length).collect(),
+                };
+                for (at, zeros) in &cuts {
+                    let end = (at + zeros).min(content.len());
+                    content.get_mut(*at..end).into_iter().for_each(|part| part.fill(0));
+                }
+                ground.write(name, &content);
+            }
+            let rows = packed(&ground).await;
+            let (to, writer) = ground.writer();
+            assert_eq!(sorted(&ground, &writer, &rows).await.0.len(), rows.len());
+            for path in rows.keys() {
+                let (is, should) = (to.path().join(path.as_path()), ground.on_disk(&path.to_string()));
+                assert!(std::fs::read(is).unwrap() == std::fs::read(should).unwrap(), "{path}");
+            }
+        });
+    }
 }

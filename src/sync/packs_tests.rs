@@ -187,6 +187,22 @@ async fn after_a_stop_what_arrived_is_stored_and_the_rest_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_stopped_before_he_begins_sends_nothing_and_names_all_that_is_not_there() {
+    let ground = Ground::new().await;
+    ground.write("there", b"x").write("new", b"y").write("large", &noise(1, 30 << 20)).write("empty", b"");
+    let rows = ground.scan();
+    let mut known = Known::default();
+    let there = Rows::from([(path("there"), rows[&path("there")].clone())]);
+    ground.pack(1, &there, &mut known).await;
+    let before = ground.requests();
+    let control = Control::default();
+    let packed = ground.packer(2, &|| true, &control).pack(wanted(&rows), &mut known).await.unwrap();
+    assert_eq!(ground.requests(), before);
+    assert_eq!(packed.stored.into_keys().collect::<Vec<_>>(), ["empty", "there"].map(path));
+    assert_eq!(packed.not_stored, ["large", "new"].map(|name| (path(name), NotStoredReason::Deadline)).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_gone_keeps_nobody_from_his_deadline() {
     let ground = Ground::new().await;
     for number in 0..9 {

@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::{
     super::{SyncError, remote::blocking},
-    ranges::{Part, fetch, ranges},
+    ranges::{self, Part, fetch},
 };
 use crate::{
     rows::{Place, Row, piece_bytes},
@@ -27,10 +27,12 @@ const WIDTH: usize = 4;
 /// # Errors
 /// What is not about this content: the server.
 pub(in super::super) async fn content(store: &Store, row: &Row) -> Result<Result<Vec<u8>, String>, SyncError> {
-    match check(row) {
-        Ok(()) => pieces(store, row, 0..usize::MAX).await,
-        Err(why) => Ok(Err(why)),
+    if let Err(why) = check(row) {
+        return Ok(Err(why));
     }
+    let (numbers, row) = (0..usize::MAX, row.clone());
+    let found = fetch_all(store, &row, numbers.clone()).await?;
+    blocking(move || put_together(&row, numbers, &found)).await
 }
 
 fn check(row: &Row) -> Result<(), String> {
@@ -38,38 +40,39 @@ fn check(row: &Row) -> Result<(), String> {
     if is_sound { Ok(()) } else { Err("no pack has all of its content".to_owned()) }
 }
 
-/// The pieces with these numbers, one after the other, each checked.
-async fn pieces(store: &Store, row: &Row, numbers: Range<usize>) -> Result<Result<Vec<u8>, String>, SyncError> {
-    let wanted = || row.each_piece().into_iter().flatten().skip(numbers.start).take(numbers.len());
-    let zeros = wanted().filter(|piece| piece.place == Some(&Place::Zeros));
-    if zeros.into_iter().any(|piece| !piece.holds_zeros()) {
-        return Ok(Err("the snapshot takes for zeros what is none".to_owned()));
-    }
-    let begin = wanted().next().map_or(0, |piece| piece.at);
-    let length: usize = wanted().map(|piece| piece.length as usize).sum();
-    let ranges = ranges(Part::all_of(row, numbers.clone()));
-    let found: Vec<_> = stream::iter(ranges)
+/// A range, and its bytes or why there are none.
+type Found = (ranges::Range<()>, Result<Vec<u8>, String>);
+
+/// What the pieces with these numbers lie in.
+async fn fetch_all(store: &Store, row: &Row, numbers: Range<usize>) -> Result<Vec<Found>, SyncError> {
+    stream::iter(ranges::ranges(Part::all_of(row, numbers)))
         .map(|range| async move {
             let bytes = fetch(store, &range).await?;
-            Ok::<_, SyncError>((range, bytes))
+            Ok((range, bytes))
         })
         .buffer_unordered(WIDTH)
         .try_collect()
-        .await?;
-    blocking(move || {
-        let (mut content, mut trouble) = (vec![0; length], None);
-        for (range, bytes) in found {
-            range.inflate(&bytes, |part, found| {
-                let at = (part.at - begin) as usize;
-                match found {
-                    Ok(found) => content[at..at + found.len()].copy_from_slice(found),
-                    Err(why) => drop(trouble.get_or_insert(why)),
-                }
-            });
-        }
-        trouble.map_or(Ok(content), Err)
-    })
-    .await
+        .await
+}
+
+/// The pieces with these numbers, one after the other, each checked.
+fn put_together(row: &Row, numbers: Range<usize>, found: &[Found]) -> Result<Vec<u8>, String> {
+    let wanted = || row.each_piece().into_iter().flatten().skip(numbers.start).take(numbers.len());
+    if wanted().any(|piece| piece.place == Some(&Place::Zeros) && !piece.holds_zeros()) {
+        return Err("the snapshot takes for zeros what is none".to_owned());
+    }
+    let begin = wanted().next().map_or(0, |piece| piece.at);
+    let (mut content, mut trouble) = (vec![0; wanted().map(|piece| piece.length as usize).sum()], None);
+    for (range, bytes) in found {
+        range.inflate(bytes, |part, found| {
+            let at = (part.at - begin) as usize;
+            match found {
+                Ok(found) => content[at..at + found.len()].copy_from_slice(found),
+                Err(why) => drop(trouble.get_or_insert(why)),
+            }
+        });
+    }
+    trouble.map_or(Ok(content), Err)
 }
 
 /// A large content on its way from packs to an object: read piece by piece, each checked, so that it needs neither
@@ -110,8 +113,9 @@ impl Source for PackSource {
             let count = (length - self.ready.len()).div_ceil(piece_bytes(self.row.size) as usize);
             let numbers = self.next..self.next + count;
             // This is called on a thread that may block, beside those that the request needs.
-            let found = self.runtime.block_on(pieces(&self.store, &self.row, numbers.clone()));
-            let found = found.map_err(io::Error::other)?.map_err(|why| self.give_up(why))?;
+            let found = self.runtime.block_on(fetch_all(&self.store, &self.row, numbers.clone()));
+            let found = put_together(&self.row, numbers.clone(), &found.map_err(io::Error::other)?);
+            let found = found.map_err(|why| self.give_up(why))?;
             if found.is_empty() {
                 return Err(io::Error::other("more is to be taken than the content has"));
             }
