@@ -5,6 +5,7 @@
 mod support;
 
 use support::{
+    front::{Class, Fault, Front, any},
     live::LiveWorkspace,
     servers::Server,
     story::{Directory, Ended, Story},
@@ -62,4 +63,453 @@ fn a_snapshot_comes_out_of_its_packs() {
         run.run(&["true"]).exits(0);
         assert_eq!(run.paths(), here.paths());
     }
+}
+
+#[test]
+fn an_overlay_is_read_with_its_base() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = LiveWorkspace::of(&story);
+        live.file("kept.txt", "1").file("gone.txt", "1").file("d/x", "1").commit();
+        live.file("new.txt", "2").file("kept.txt", "22").remove("gone.txt").remove("d").commit_overlay();
+        let here = story.directory("here");
+        pull(&story, &here).exits(0).printed("restored snapshot 2 (2 files");
+        assert_eq!(here.paths(), ["kept.txt", "new.txt"], "on {}", server.name());
+        assert_eq!((here.text("kept.txt").as_str(), here.text("new.txt").as_str()), ("22", "2"));
+        live.file("kept.txt", "333").commit_overlay();
+        pull(&story, &here).exits(0).printed("restored snapshot 3");
+        assert_eq!(here.text("kept.txt"), "333");
+    }
+}
+
+/// A workspace of six files, `a` to `f`, each with its name in it.
+fn six<'a>(story: &'a Story) -> LiveWorkspace<'a> {
+    let mut live = LiveWorkspace::of(story);
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        live.file(name, name);
+    }
+    live.commit();
+    live
+}
+
+#[test]
+fn what_others_did_to_the_live_tree_is_merged() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let _live = six(&story);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        story.object("a", "edited").object("new/er", "new").no_object("b");
+        // In a new directory, and in one that had all of it before.
+        for directory in [&story.directory("new"), &here] {
+            pull(&story, directory).exits(0).printed("restored snapshot 1 (6 files");
+            assert_eq!(directory.paths(), ["a", "c", "d", "e", "f", "new/", "new/er"], "on {}", server.name());
+            assert_eq!((directory.text("a").as_str(), directory.text("new/er").as_str()), ("edited", "new"));
+            // And again nothing else.
+            pull(&story, directory).exits(0);
+            assert_eq!((directory.text("a").as_str(), directory.paths().len()), ("edited", 7));
+        }
+    }
+}
+
+#[test]
+fn an_edit_of_others_in_the_place_of_a_local_one_is_kept_beside_it() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = six(&story);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        here.file("a", "here").file("b", "here too").remove("c");
+        live.file("a", "in the snapshot").file("d", "also in the snapshot").commit();
+        story.object("b", "outside");
+        pull(&story, &here).exits(0);
+        let paths = here.paths();
+        assert_eq!(paths.len(), 7, "on {}: {paths:?}", server.name());
+        assert_eq!((here.text("a").as_str(), here.text("b").as_str()), ("here", "here too"));
+        assert_eq!((here.text("d").as_str(), here.has("c")), ("also in the snapshot", false));
+        for (of, text) in [("a", "in the snapshot"), ("b", "outside")] {
+            let copy = paths.iter().find(|path| path.starts_with(&format!("{of}.theirs-"))).expect("a copy");
+            assert_eq!(here.text(copy), text);
+        }
+        pull(&story, &here).exits(0);
+        assert_eq!(here.paths(), paths);
+    }
+}
+
+#[test]
+fn an_edit_of_others_in_the_place_of_a_new_snapshots_is_kept_beside_it() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = six(&story);
+        // Committed, and not yet in the live tree, where somebody edits what was there before.
+        live.file("a", "in the snapshot").commit_only(false);
+        story.object("a", "outside");
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        let paths = here.paths();
+        assert_eq!((here.text("a").as_str(), paths.len()), ("in the snapshot", 7), "on {}: {paths:?}", server.name());
+        assert!(paths[1].starts_with("a.theirs-") && here.text(&paths[1]) == "outside");
+        pull(&story, &here).exits(0);
+        assert_eq!(here.paths(), paths);
+    }
+}
+
+#[test]
+fn when_most_of_the_live_tree_is_gone_nothing_is_deleted() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let _live = six(&story);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            story.no_object(name);
+        }
+        for directory in [&here, &story.directory("new")] {
+            for _ in 0..2 {
+                pull(&story, directory).exits(0).says("--accept-deletes").says("6 files missing");
+                assert_eq!(directory.paths(), ["a", "b", "c", "d", "e", "f"], "on {}", server.name());
+            }
+        }
+        let noted = std::fs::read_to_string(here.path.join(".stopover/mine")).unwrap();
+        let noted: serde_json::Value = serde_json::from_str(&noted).unwrap();
+        assert_eq!(noted["refused"].as_array().unwrap().len(), 6);
+        // Six edits in their places.
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            story.object(name, format!("{name} edited"));
+        }
+        for _ in 0..2 {
+            pull(&story, &here).exits(0).never_says("missing");
+            assert_eq!(here.paths(), ["a", "b", "c", "d", "e", "f"]);
+            assert_eq!(here.text("f"), "f edited");
+        }
+    }
+}
+
+#[test]
+fn most_of_the_live_tree_is_deleted_by_others_only_where_that_was_asked_for() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let _live = six(&story);
+    let here = story.directory("here");
+    pull(&story, &here).exits(0);
+    for name in ["a", "b", "c", "d", "e"] {
+        story.no_object(name);
+    }
+    pull(&story, &here).exits(0).says("--accept-deletes");
+    assert_eq!(here.paths().len(), 6);
+    pull_with(&story, &here, &["--accept-deletes"]).exits(0).says("5 files deleted");
+    assert_eq!(here.paths(), ["f"]);
+    pull(&story, &here).exits(0);
+    assert_eq!(here.paths(), ["f"], "what was deleted here stays deleted");
+}
+
+#[test]
+fn a_catch_up_on_its_way_is_nobodys_edit() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = six(&story);
+        live.file("a", "22").file("b", "22").file("new", "22").remove("c").commit_only(false);
+        live.catch_up_only("a").catch_up_only("new");
+        // Of an older one, too: its writer was slow.
+        live.file("a", "333").file("d", "333").commit_only(true);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        assert_eq!(here.paths(), ["a", "b", "d", "e", "f", "new"], "on {}", server.name());
+        assert_eq!((here.text("a").as_str(), here.text("d").as_str()), ("333", "333"));
+    }
+}
+
+#[test]
+fn a_siblings_catch_up_while_the_live_tree_is_listed_is_nobodys_edit() {
+    for server in Server::all_with(&[]) {
+        for (held, what) in [
+            (any().op("ListObjectsV2"), "an early head and a late listing"),
+            (any().op("GetObject").class(Class::Head).once(), "an early listing and a late head"),
+        ] {
+            let front = Front::before(&server.endpoint);
+            let story = Story::behind(&front, &server);
+            let mut live = six(&story);
+            let here = story.directory("here");
+            let held = front.hold(held);
+            let pulling = here.start(&["pull"]);
+            held.reached();
+            if what.starts_with("an early listing") {
+                support::story::until(|| front.count(&any().op("ListObjectsV2")) > 0);
+            }
+            live.file("a", "22").file("new", "22").remove("c").commit();
+            held.release();
+            pulling.ends().exits(0).printed("restored snapshot 2");
+            assert_eq!(here.paths(), ["a", "b", "d", "e", "f", "new"], "{what} on {}", server.name());
+            assert_eq!(here.text("a"), "22");
+        }
+    }
+}
+
+#[test]
+fn what_a_pack_does_not_have_comes_from_the_live_tree() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = six(&story);
+        live.file("large.bin", large()).commit();
+        let key = live.pack_of("a");
+        story.no_object(&key);
+        let mut bytes = story.outsider.get(&story.key(&live.pack_of("large.bin"))).unwrap().bytes;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        story.object(&live.pack_of("large.bin"), bytes);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0).says("was taken from the live object").printed("every file verified");
+        assert_eq!(here.text("f"), "f", "on {}", server.name());
+        assert!(std::fs::read(here.path.join("large.bin")).unwrap() == large());
+        let noted = std::fs::read_to_string(here.path.join(".stopover/mine")).unwrap();
+        let noted: serde_json::Value = serde_json::from_str(&noted).unwrap();
+        assert_eq!(noted["lost"].as_array().unwrap().len(), 7, "the next commit stores them again");
+    }
+}
+
+#[test]
+fn what_lies_nowhere_fails_the_restore_by_name() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = six(&story);
+        // Its container died before the catch-up.
+        live.file("g", "gone").commit_only(false);
+        story.no_object(&live.pack_of("g"));
+        let here = story.directory("here");
+        pull(&story, &here).exits(1).says("g could not be restored");
+        assert!(!here.path.join(".stopover/ready").exists());
+        let run = story.directory("run");
+        run.run(&["true"]).exits(80).says("g could not be restored");
+        pull_with(&story, &here, &["--allow-partial"]).exits(3).says("not taken: g");
+        assert_eq!(here.paths(), ["a", "b", "c", "d", "e", "f"], "on {}", server.name());
+        assert!(here.path.join(".stopover/ready").exists());
+        // What was not written is nothing that anybody deleted.
+        live.file("g", "back").commit();
+        pull(&story, &here).exits(0);
+        assert_eq!(here.text("g"), "back");
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_swept_while_it_was_read_is_read_anew() {
+    for server in Server::all_with(&[]) {
+        for class in [Class::Tree, Class::Pack] {
+            let front = Front::before(&server.endpoint);
+            let story = Story::behind(&front, &server);
+            let mut live = six(&story);
+            let first = live.head.as_ref().unwrap().snapshot.unwrap();
+            let pack = live.pack_of("a");
+            let here = story.directory("here");
+            let held = front.hold(any().op("GetObject").class(class).once());
+            let pulling = here.start(&["pull"]);
+            held.reached();
+            for name in ["a", "b", "c", "d", "e", "f"] {
+                live.file(name, format!("{name}{name}"));
+            }
+            live.commit();
+            story.no_object(&first.tree_key()).no_object(&pack);
+            held.release();
+            pulling.ends().exits(0).printed("restored snapshot 2");
+            assert_eq!((here.text("f").as_str(), here.paths().len()), ("ff", 6), "{class:?} on {}", server.name());
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_without_its_tree_is_said_and_nothing_is_written() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let live = six(&story);
+    story.no_object(&live.head.as_ref().unwrap().snapshot.unwrap().tree_key());
+    let here = story.directory("here");
+    pull(&story, &here).exits(1).says("head.json names it");
+    assert!(here.paths().is_empty());
+}
+
+#[test]
+fn a_pull_where_nothing_is_new_asks_for_head_and_the_listing_alone() {
+    for server in Server::all_with(&["list-etags"]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let _live = six(&story);
+        let asked = |before: usize| -> Vec<&str> { front.seen()[before..].iter().map(|request| request.op).collect() };
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        let before = front.seen().len();
+        pull(&story, &here).exits(0);
+        let mut requests = asked(before);
+        requests.sort_unstable();
+        assert_eq!(requests, ["GetObject", "ListObjectsV2"], "on {}", server.name());
+        let off = here.clone().with("STOPOVER_LIVE_TREE", "off");
+        let before = front.seen().len();
+        pull(&story, &off).exits(0);
+        assert_eq!(asked(before), ["GetObject"]);
+        // What is not there any more is a local change, and nothing is fetched for it.
+        off.remove("a");
+        pull(&story, &off).exits(0);
+        assert!(!off.has("a"));
+    }
+}
+
+#[test]
+fn without_a_listing_the_snapshot_is_restored_and_that_is_said() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let _live = six(&story);
+        story.object("a", "edited").no_object("b");
+        front.on(any().op("ListObjectsV2"), Fault::DENIED);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0).says("edits of others in the live tree are not looked for");
+        assert_eq!((here.text("a").as_str(), here.paths().len()), ("a", 6), "on {}", server.name());
+        front.heal();
+        let off = story.directory("off").with("STOPOVER_LIVE_TREE", "off");
+        let before = front.seen().len();
+        pull(&story, &off).exits(0).never_says("edits of others");
+        assert_eq!((off.text("a").as_str(), off.paths().len()), ("a", 6));
+        assert!(front.seen()[before..].iter().all(|request| request.op == "GetObject"));
+    }
+}
+
+#[test]
+fn a_workspace_made_anew_is_no_newer_state_of_the_old_one() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let _live = six(&story);
+    let here = story.directory("here");
+    pull(&story, &here).exits(0);
+    let mut anew = LiveWorkspace::of(&story);
+    anew.anew(9).file("a", "another").commit();
+    pull(&story, &here).exits(4).says("made anew");
+    assert_eq!((here.text("a").as_str(), here.paths().len()), ("a", 6));
+}
+
+#[test]
+fn an_older_head_is_refused_unless_it_was_asked_for() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let mut live = six(&story);
+    let old = story.object_text(".stopover/head.json");
+    live.file("a", "22").commit_only(false);
+    let here = story.directory("here");
+    pull(&story, &here).exits(0);
+    story.object(".stopover/head.json", old);
+    pull(&story, &here).exits(4).says("--allow-older");
+    assert_eq!(here.text("a"), "22");
+    pull_with(&story, &here, &["--allow-older"]).exits(0);
+    // The later commit is no ancestor: nobody knows which of both is newer.
+    let copy = here.paths().into_iter().find(|path| path.starts_with("a.theirs-")).expect("a copy");
+    assert_eq!((here.text("a").as_str(), here.text(&copy).as_str()), ("22", "a"));
+}
+
+#[test]
+fn a_pull_that_was_killed_in_a_directory_that_was_ready_edited_nothing_there() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let mut live = six(&story);
+    let here = story.directory("here");
+    pull(&story, &here).exits(0);
+    let second = live.file("a", "22").file("b", "22").remove("c").remove("d").commit();
+    // Of the second snapshot it had taken in `a`, and that `c` is gone.
+    here.file("a", "22").remove("c");
+    let note = format!("{{\"snapshot\":\"{second}\",\"empty\":false}}");
+    std::fs::write(here.path.join(".stopover/pulling"), note).unwrap();
+    live.file("a", "333").file("c", "333").commit();
+    pull(&story, &here).exits(0);
+    assert_eq!(here.paths(), ["a", "b", "c", "e", "f"]);
+    assert_eq!((here.text("a").as_str(), here.text("b").as_str(), here.text("c").as_str()), ("333", "22", "333"));
+}
+
+#[test]
+fn keys_that_the_rules_ignore_and_nobody_stored_are_left_in_the_bucket() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = LiveWorkspace::of(&story);
+        live.file(".gitignore", "*.tmp\n").file("a", "a").file("kept.tmp", "stored before").commit();
+        story.object("other.tmp", "x").object(".env", "secret").object("kept.tmp", "edited").object("b", "new");
+        let here = story.directory("here");
+        pull(&story, &here).exits(0).says("2 objects are ignored");
+        assert_eq!(here.paths(), [".gitignore", "a", "b", "kept.tmp"], "on {}", server.name());
+        assert_eq!(here.text("kept.tmp"), "edited");
+    }
+}
+
+#[test]
+fn an_edit_that_is_deleted_again_before_it_came_edited_nothing() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let _live = six(&story);
+    story.object("a", "edited");
+    let here = story.directory("here");
+    // It is read once to be known, and then to be written.
+    let held = front.hold(any().op("GetObject").key("ws/a").class(Class::Live).after(1));
+    let pulling = here.start(&["pull"]);
+    held.reached();
+    story.no_object("a");
+    held.release();
+    pulling.ends().exits(0);
+    assert_eq!((here.text("a").as_str(), here.paths().len()), ("a", 6));
+}
+
+#[test]
+fn a_snapshot_that_lies_in_the_state_directory_is_refused_by_name() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let mut live = six(&story);
+    live.file("state/mine", "foreign").commit();
+    story.object("state/ready", "foreign, too");
+    let here = story.directory("here");
+    let state = here.path.join("state").display().to_string();
+    let here = here.with("STOPOVER_STATE", &state);
+    pull(&story, &here).exits(3).says("state/mine").says("state/ready");
+    assert_ne!(here.text("state/mine"), "foreign");
+}
+
+#[test]
+fn a_live_workspace_is_downloaded_listed_and_compared() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let live = six(&story);
+        let id = live.head.as_ref().unwrap().snapshot.unwrap().to_string();
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        here.file("a", "edited").file("new", "n");
+        let status = here.stopover(&["status", "--json"]).exits(0).json();
+        assert_eq!(status["snapshot"], id);
+        assert_eq!(status["changes"].as_array().unwrap().len(), 2, "on {}: {status}", server.name());
+        let before = everything(&story);
+        let there = story.path("there");
+        let name = "ws";
+        let store = story.url().trim_end_matches("/ws").to_owned();
+        let loader =
+            here.clone().with("STOPOVER_WORKSPACE", "").with("STOPOVER_DIR", "").with("STOPOVER_STORE", &store);
+        let downloaded = loader.stopover(&["download", name, there.to_str().unwrap()]).exits(0);
+        downloaded.printed("restored snapshot 1");
+        assert_eq!(std::fs::read_to_string(there.join("f")).unwrap(), "f");
+        let listed = loader.stopover(&["list", "--json"]).exits(0).json();
+        assert_eq!((&listed["snapshot"], &listed["files"]), (&serde_json::json!(id), &serde_json::json!(6)));
+        assert!(everything(&story) == before);
+    }
+}
+
+#[test]
+fn while_a_recent_snapshot_cannot_be_read_nothing_counts_as_deleted_by_others() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let mut live = six(&story);
+    let second = live.file("a", "22").commit_only(false);
+    live.file("b", "22").commit_only(false);
+    story.no_object("f");
+    let new = |name: &str| {
+        let directory = story.directory(name);
+        (pull(&story, &directory).exits(0), directory.paths())
+    };
+    let (said, paths) = new("before");
+    said.says("1 file deleted from the live tree by others: f");
+    assert_eq!(paths, ["a", "b", "c", "d", "e"]);
+    story.no_object(&second.tree_key());
+    let (said, paths) = new("after");
+    said.says("cannot be read");
+    assert_eq!(paths, ["a", "b", "c", "d", "e", "f"]);
 }

@@ -3,6 +3,9 @@
 //! What an object means is `plan::outside`'s; here it is only given what it asks for, until it asks for nothing more:
 //! contents, a HEAD for what a listing lacks, the recent snapshots. Nothing is written to the bucket.
 
+mod rules;
+mod words;
+
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,9 +15,9 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    SyncError, contents,
+    SyncError,
     found::{Ask, Listing},
-    import::{MAX_RULES, TRIES, hash_object, object},
+    import::{TRIES, hash_object, object},
     remote::{HeadAt, read_head_since},
     snapshots::{MirrorAt, newest_mirror, read_snapshot},
 };
@@ -25,14 +28,12 @@ use crate::{
     },
     rows::{ETag, Kind, RelPath, Row, Rows},
     snapshot::{self, HeadState, SnapshotId, Tree},
-    store::{GetIf, Got, Listed, Store},
-    worktree::{RuleOptions, Rules, is_rule_input},
+    store::{Listed, Store},
+    worktree::{RuleOptions, Rules},
 };
 
 /// Snapshots that are read beside each other: each is whole in memory for a moment.
 const WIDTH: usize = 2;
-/// How many paths a line names.
-const NAMED: usize = 10;
 
 /// A live workspace, read.
 pub(super) struct Live {
@@ -342,51 +343,6 @@ impl Live {
         Ok(())
     }
 
-    /// The rules as the snapshot's own ignore files have them, and those that others put where it has none.
-    async fn read_rules(&self, store: &Store, options: &RuleOptions) -> Result<Rules, SyncError> {
-        let mut inputs: BTreeMap<RelPath, Option<&Row>> = BTreeMap::new();
-        for object in self.objects.iter().flatten() {
-            if let Ok(path) = RelPath::from_text(&object.key)
-                && is_rule_input(&path).is_some()
-            {
-                inputs.insert(path, None);
-            }
-        }
-        for (path, row) in self.tree.rows.iter().filter(|(_, row)| row.kind == Kind::File) {
-            if is_rule_input(path).is_some() {
-                inputs.insert(path.clone(), Some(row));
-            }
-        }
-        let files: Vec<(RelPath, Vec<u8>)> = stream::iter(inputs.into_iter().map(|(path, row)| async move {
-            let bytes = self.read_rule(store, &path, row).await?;
-            Ok::<_, SyncError>((path, bytes))
-        }))
-        .buffer_unordered(store.widths().0.max(1))
-        .try_collect()
-        .await?;
-        Ok(Rules::from_files(files, options))
-    }
-
-    async fn read_rule(&self, store: &Store, path: &RelPath, row: Option<&Row>) -> Result<Vec<u8>, SyncError> {
-        if is_rule_input(path) != Some(true) || row.is_some_and(|row| row.size > MAX_RULES) {
-            return Ok(Vec::new());
-        }
-        if let Some(row) = row
-            && let Ok(bytes) = contents::content(store, row).await?
-        {
-            return Ok(bytes);
-        }
-        let key = path.to_text();
-        let listed = self.objects.iter().flatten().find(|object| *object.key == *key);
-        if listed.is_none_or(|listed| listed.size > MAX_RULES) {
-            return Ok(Vec::new());
-        }
-        Ok(match store.get(&key, GetIf::Always).await? {
-            Got::Found(object) => object.bytes.to_vec(),
-            _ => Vec::new(),
-        })
-    }
-
     /// Reads the edits that meet something in the directory.
     pub(super) async fn read_what_meets(
         &mut self,
@@ -423,34 +379,6 @@ impl Live {
         });
         refused.extend(still.map(|(path, etag)| (path.clone(), etag.clone())));
         refused
-    }
-
-    /// Says what others did, and what comes of it.
-    pub(super) fn tell(&self) {
-        let id = self.head.head.snapshot.map_or(0, |id| id.seq());
-        if self.tree.header.partial {
-            tracing::warn!(
-                "snapshot {id} is partial: some of what its container had is not in it; the summary of that commit \
-                 names each file"
-            );
-        }
-        let edits = self.outside.edits.iter().filter(|(_, row)| row.kind == Kind::File).map(|(path, _)| path);
-        if let Some((count, names)) = named(edits) {
-            tracing::info!("{count} edits of others in the live tree are merged, the next commit stores them: {names}");
-        }
-        if let Some((count, names)) = named(self.wanted.deleted.iter()) {
-            tracing::info!("{count} files were deleted from the live tree by others: {names}");
-        }
-        for path in &self.wanted.merged.overflow {
-            tracing::warn!("{path} has too many copies already: what others wrote there stays in the live tree alone");
-        }
-        if let Some((count, names)) = named(self.refused_deletes().keys()) {
-            tracing::warn!(
-                "{count} files are missing in the live tree, too many to be taken for deleted: nothing is deleted, and \
-                 the next commit writes them again. If they were deleted on purpose, `stopover pull --accept-deletes`. \
-                 They are: {names}"
-            );
-        }
     }
 
     /// The live objects that others wrote, by what they hold.
@@ -524,14 +452,4 @@ fn without_state(tree: Arc<Tree>, state: &RelPath, refused: &mut Vec<RefusedKey>
 /// Whether `path` has the name of a copy of theirs.
 fn may_be_copy(path: &RelPath) -> bool {
     path.name().windows(8).any(|part| part == b".theirs-")
-}
-
-/// How many, and the first of them by name.
-fn named<'a>(paths: impl Iterator<Item = &'a RelPath>) -> Option<(usize, String)> {
-    let paths: Vec<&RelPath> = paths.collect();
-    let mut names: Vec<String> = paths.iter().take(NAMED).map(ToString::to_string).collect();
-    if paths.len() > NAMED {
-        names.push(format!("and {} more", paths.len() - NAMED));
-    }
-    (!paths.is_empty()).then(|| (paths.len(), names.join(", ")))
 }

@@ -46,15 +46,15 @@ impl Past {
     }
 
     /// A restore into a `ready` directory that did not end has taken in some of its snapshot: O has that snapshot's
-    /// row, or its absence, wherever the disk equals it.
-    pub(super) async fn amend(&mut self, store: &Store, dir: &Directory, local: &Rows) -> Result<(), SyncError> {
-        let (Some(pulling), Some(origin)) = (&self.pulling, &mut self.origin) else { return Ok(()) };
-        let Some(id) = pulling.snapshot.as_deref().and_then(|id| id.parse().ok()) else { return Ok(()) };
+    /// row, or its absence, wherever the disk equals it. Says whether there was one.
+    pub(super) async fn amend(&mut self, store: &Store, dir: &Directory, local: &Rows) -> Result<bool, SyncError> {
+        let (Some(pulling), Some(origin)) = (&self.pulling, &mut self.origin) else { return Ok(false) };
+        let Some(id) = pulling.snapshot.as_deref().and_then(|id| id.parse().ok()) else { return Ok(false) };
         let is_gone = |path: &RelPath| !local.contains_key(path) && matches!(dir.look(path), Presence::Gone);
         let Some(snapshot) = read_snapshot(store, None, &id).await? else {
             // Nobody knows what it made: that something is not there proves nothing then.
             origin.retain(|path, _| !is_gone(path));
-            return Ok(());
+            return Ok(true);
         };
         let rows = &snapshot.whole.rows;
         origin.retain(|path, _| rows.contains_key(path) || !is_gone(path));
@@ -63,6 +63,6 @@ impl Past {
                 origin.insert(path.clone(), row.clone());
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -1,10 +1,9 @@
 //! Pull: the workspace into the directory. It never writes to the bucket, and it ends with one line that can be
 //! checked, or it fails and the directory is not `ready`: then nobody commits it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+mod notes;
+
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -14,13 +13,13 @@ use super::{
     found::{Ask, Found, look},
     past::Past,
     remote::{HeadAt, read_head_since},
-    restore::{Done, Restorer, unwritten},
+    restore::{Done, Restorer},
     room::Room,
     session::{
-        adopt, boot_id, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin,
-        settle_pending, staging, told, totals, workspace,
+        adopt, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin, settle_pending,
+        staging, told, totals, workspace,
     },
-    snapshots::{keep_head, kept_head},
+    snapshots::kept_head,
 };
 use crate::{
     config::{Config, Expect, LiveTree},
@@ -31,7 +30,7 @@ use crate::{
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
     rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
     snapshot::{HeadState, SnapshotId},
-    state::{Mine, Pulling, Ready, State},
+    state::{Mine, Pulling, State},
     store::Store,
     worktree::{Directory, Index, Presence, RuleOptions, Scan, WriteOptions, Writer},
 };
@@ -270,8 +269,9 @@ impl Puller<'_> {
             self.found.learn(origin);
         }
         let local = self.local_rows().await?;
-        if self.found.live().is_some() {
-            self.past.amend(self.store, self.dir, &local).await?;
+        if self.found.live().is_some() && self.past.amend(self.store, self.dir, &local).await? {
+            // This pull may not end, either, and notes another snapshot then.
+            self.keep_amended(state)?;
         }
         self.found.read_what_meets(self.store, &local, self.past.origin.as_ref()).await?;
         if let Some(live) = self.found.live() {
@@ -362,6 +362,15 @@ impl Puller<'_> {
         Ok(local)
     }
 
+    fn keep_amended(&self, state: Option<&State>) -> Result<(), SyncError> {
+        let state = state.filter(|_| !self.config.call.dry_run);
+        let (Some(state), Some(origin), Some(mine)) = (state, &self.past.origin, &self.past.mine) else {
+            return Ok(());
+        };
+        let id = mine.snapshot.as_deref().and_then(|id| id.parse().ok());
+        set_origin(state, "origin", origin, &id.unwrap_or_else(|| SnapshotId::new(0, [0; 6])))
+    }
+
     /// What the workspace has.
     async fn theirs(&self) -> Result<Rows, SyncError> {
         let theirs = self.found.theirs();
@@ -419,85 +428,6 @@ impl Puller<'_> {
         missing.filter(|path| matches!(self.dir.look(path), Presence::Gone)).cloned().collect()
     }
 
-    /// O: what the bucket has, as far as the directory took it in. Of a live workspace what its snapshot has: edits of
-    /// others are changes that the next commit stores.
-    fn taken_in(&self, theirs: Rows, merged: &Merged, plan: &RestorePlan, done: &Done) -> Rows {
-        let live = self.found.live();
-        let mut taken = live.map_or(theirs, |live| live.tree.rows.clone());
-        let before = self.past.origin.as_ref();
-        let unwritten = unwritten(done);
-        // What was to lie beside a local edit and does not was not taken in either.
-        let beside = merged.copies.iter().filter(|copy| unwritten.contains(&copy.copy)).map(|copy| &copy.path);
-        for path in unwritten.iter().chain(&plan.kept).chain(beside) {
-            match before.and_then(|rows| rows.get(path)) {
-                Some(row) => taken.insert(path.clone(), row.clone()),
-                None => taken.remove(path),
-            };
-        }
-        if live.is_some() {
-            return taken;
-        }
-        for (path, row) in &done.written {
-            // A copy's name is ours alone until a commit stores it.
-            if let Some(place) = taken.get_mut(path) {
-                let (uid, gid) = (place.uid, place.gid);
-                *place = Row { uid, gid, ..row.clone() };
-            }
-        }
-        // A placeholder that was not fetched is no content that anybody took in.
-        for (path, unread) in self.found.unread() {
-            if taken.get(path).is_some_and(|row| row.hash == unread.placeholder().hash) {
-                taken.remove(path);
-            }
-        }
-        taken
-    }
-
-    fn save_index(&self, state: &State, done: &Done) -> Result<(), SyncError> {
-        let mut index = self.scan.index.clone();
-        for (path, row) in &done.index {
-            index.insert(path, *row);
-        }
-        Ok(index.save(&state.path().join("index"))?)
-    }
-
-    fn note(&self, state: &State, taken_in: &Rows, done: &Done, flushed: bool) -> Result<(), SyncError> {
-        self.save_index(state, done)?;
-        let snapshot = snapshot_of(self.found.head());
-        let id = snapshot.as_deref().and_then(|id| id.parse().ok()).unwrap_or_else(|| SnapshotId::new(0, [0; 6]));
-        set_origin(state, "origin", taken_in, &id)?;
-        let head = self.found.head();
-        let is_tombstone = head.is_some_and(|at| at.head.state == HeadState::Deleted);
-        let before = self.past.mine.as_ref().filter(|mine| mine.workspace == self.url);
-        let markers = match (self.found.markers(), before) {
-            (Some(markers), _) => named_versions(markers),
-            (None, before) => before.map(|mine| mine.markers.clone()).unwrap_or_default(),
-        };
-        let live = self.found.live();
-        let same = before.filter(|mine| live.is_some() && mine.snapshot == snapshot);
-        let lost = done.lost.iter().map(ToString::to_string).chain(same.into_iter().flat_map(|mine| mine.lost.clone()));
-        state.set_mine(&Mine {
-            workspace: self.url.clone(),
-            snapshot: snapshot.clone(),
-            birth: head.filter(|_| !is_tombstone).map(|at| at.head.birth.to_string()),
-            seen: snapshot.clone(),
-            seq: head.map_or(0, |at| at.head.seq),
-            directory: Some(self.dir.identity()),
-            pending: None,
-            imported: live.is_none(),
-            tombstone: head.filter(|_| is_tombstone).map(|at| at.etag.as_str().to_owned()),
-            markers,
-            refused: live.map(|live| named_versions(&live.refused_deletes())).unwrap_or_default(),
-            lost: lost.collect::<BTreeSet<_>>().into_iter().collect(),
-        })?;
-        state.forget("origin.pending")?;
-        state.forget("sent")?;
-        if let Some(live) = live {
-            keep_head(state, &live.head);
-        }
-        Ok(state.set_ready(&Ready { pulled: snapshot, boot: boot_id(), flushed })?)
-    }
-
     fn report(&self, done: &Done, rows: &Rows, planned: Option<&RestorePlan>) -> Pulled {
         let (files, bytes, digest) = totals(rows);
         let seconds = self.begun.elapsed().as_secs_f64();
@@ -538,10 +468,6 @@ impl Puller<'_> {
         let base = snapshot_of(self.found.head());
         Pulled { restored: restored.bounded(), base, directory: self.dir.identity(), proof, exit }
     }
-}
-
-fn named_versions(versions: &BTreeMap<RelPath, ETag>) -> Vec<(String, String)> {
-    versions.iter().map(|(path, etag)| (path.to_string(), etag.as_str().to_owned())).collect()
 }
 
 /// A row for what is there although the scan passed it over; its content as it is now.

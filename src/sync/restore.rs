@@ -225,17 +225,17 @@ impl Restorer<'_> {
 
     /// One file; `None` where its object is gone by now.
     async fn fetch(&self, fetch: &Fetch) -> Result<Option<(Row, Option<IndexRow>)>, SyncError> {
-        let (key, mut etag) = match &fetch.from {
+        let (object, mut etag) = match &fetch.from {
             Source::Local(path) => return self.copy_local(fetch, path).await.map(Some),
-            Source::Object { path, etag: Some(etag) } => (path.to_text().into_owned(), etag.clone()),
+            Source::Object { path, etag: Some(etag) } => (path, etag.clone()),
             Source::Object { path, etag: None } => match self.store.head(&path.to_text()).await? {
-                Some(meta) => (path.to_text().into_owned(), meta.etag),
+                Some(meta) => (path, meta.etag),
                 None => return Ok(None),
             },
         };
-        let mut row = fetch.row.clone();
-        let unread = self.unread.get(&RelPath::from_text(&key).unwrap_or_else(|_| fetch.path.clone()));
-        let mut is_known = unread.is_none_or(|unread| unread.placeholder().hash != fetch.row.hash);
+        let (key, mut row) = (object.to_text(), fetch.row.clone());
+        let unread = self.unread.get(object);
+        let mut is_known = unread.is_none_or(|unread| unread.placeholder().hash != row.hash);
         for _ in 0..TRIES {
             match self.fetch_version(fetch, &key, &etag, &row, is_known).await? {
                 Version::Done(row, index) => return Ok(Some((*row, index))),

@@ -45,6 +45,12 @@ impl<'a> LiveWorkspace<'a> {
         }
     }
 
+    /// Its ids and versions are others than those of another one made by hand.
+    pub fn anew(&mut self, made: u8) -> &mut Self {
+        self.made = made * 20;
+        self
+    }
+
     // What the next snapshot has.
 
     pub fn file(&mut self, at: &str, bytes: impl Into<Vec<u8>>) -> &mut Self {

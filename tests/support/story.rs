@@ -498,3 +498,12 @@ impl Heard {
         drop(self.0.1.wait_timeout_while(state, time, |(text, closed)| !met(text, *closed)));
     }
 }
+
+/// Waits until `holds`.
+pub fn until(holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < LONGEST, "it never came true");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
