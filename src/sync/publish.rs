@@ -162,6 +162,28 @@ fn is_ours(now: &Head, new: &Head) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        rows::Place,
+        store::{GetIf, Got},
+        sync::test_ground::{Ground, noise, path},
+    };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_tree_of_a_plain_workspace_says_nothing_of_pieces() {
+        let ground = Ground::new().await;
+        ground.write("large", &noise(1, 2 << 20)).write("zeros", &[0; 100]);
+        let mut rows = ground.scan();
+        assert!(matches!(rows[&path("large")].pieces, Pieces::Many(_)));
+        let zeros = rows.get_mut(&path("zeros")).unwrap();
+        zeros.pieces = Pieces::One(Place::Zeros);
+        let head = next_head(&ground.store, None, true, false, &rows, Removed::new()).await.unwrap();
+        let Got::Found(object) = ground.store.get(&head.snapshot.unwrap().tree_key(), GetIf::Always).await.unwrap()
+        else {
+            panic!("the tree is there")
+        };
+        let tree = Tree::decode(&object.bytes[..], &Limits::default()).unwrap();
+        assert!(tree.rows.len() == 2 && tree.rows.values().all(|row| row.pieces == Pieces::None));
+    }
 
     #[test]
     fn what_could_not_be_read_back_is_not_written() {
