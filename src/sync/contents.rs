@@ -42,7 +42,14 @@ pub(super) struct Wanted {
     pub(super) expected: Expected,
 }
 
-type Finished = (RelPath, Row, Written);
+/// What one request has brought.
+#[derive(Default)]
+struct Finished {
+    bytes: u64,
+    /// One of those whose content it was.
+    at: Option<RelPath>,
+    files: Vec<(RelPath, Row, Written)>,
+}
 
 /// Writes `wanted` out of their packs, the first first as far as packs allow. Each file's end is told to `done` as it
 /// comes; its error ends all.
@@ -63,9 +70,7 @@ pub(super) async fn unpack(
     let mut running = stream::iter(jobs.map(|job| async move {
         let writer = writer.clone();
         match job {
-            Job::Bare(files) => {
-                blocking(move || files.iter().map(|file| file.finish(&writer)).collect::<Vec<_>>()).await
-            }
+            Job::Bare(files) => blocking(move || finish_all(&files, &writer)).await,
             Job::Range(range) => {
                 let _place = room.take(range.bytes()).await;
                 // A disk that is full, a pack that is gone: the rest of a large file need not be fetched any more.
@@ -77,9 +82,10 @@ pub(super) async fn unpack(
     }))
     .buffer_unordered(store.widths().0.max(1));
     while let Some(finished) = running.next().await {
-        for (path, row, written) in finished? {
-            so_far += row.size;
-            events.progress(Progress::new(Phase::Download, so_far, total, Some(path.to_string())));
+        let Finished { bytes, at, files } = finished?;
+        so_far += bytes;
+        events.progress(Progress::new(Phase::Download, so_far, total, at.map(|path| path.to_string())));
+        for (path, row, written) in files {
             done(path, row, written)?;
         }
     }
@@ -122,14 +128,36 @@ fn jobs(wave: Vec<Arc<Incoming>>) -> Vec<Job> {
     bare.into_iter().chain(ranges.into_iter().map(Job::Range)).collect()
 }
 
+impl Finished {
+    /// All of a file was looked at: it is finished at once, for a range may hold many thousands.
+    fn finish(&mut self, file: &Incoming, writer: &Writer) {
+        self.bytes += file.bytes_outside();
+        self.at = Some(file.path().clone());
+        self.files.push(file.finish(writer));
+    }
+}
+
 /// Writes what came to the files it belongs to; those that are complete by now are finished.
-fn take_in(range: &Range<Arc<Incoming>>, bytes: &Result<Vec<u8>, String>, writer: &Writer) -> Vec<Finished> {
-    let mut finished = Vec::new();
+fn take_in(range: &Range<Arc<Incoming>>, bytes: &Result<Vec<u8>, String>, writer: &Writer) -> Finished {
+    let mut finished = Finished::default();
     range.inflate(bytes, |part, found| {
+        finished.bytes += u64::from(part.length);
         if part.of.take(writer, part.at, found) {
-            finished.push(part.of.finish(writer));
+            finished.finish(&part.of, writer);
         }
     });
+    if finished.at.is_none() {
+        finished.at = range.parts().next().map(|part| part.of.path().clone());
+    }
+    finished
+}
+
+/// Finishes files that need nothing.
+fn finish_all(files: &[Arc<Incoming>], writer: &Writer) -> Finished {
+    let mut finished = Finished::default();
+    for file in files {
+        finished.finish(file, writer);
+    }
     finished
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use super::{Finished, Wanted};
+use super::Wanted;
 use crate::{
     rows::{Place, RelPath, Row},
     worktree::{Expected, IndexRow, Staged, WriteError, Writer},
@@ -28,6 +28,8 @@ pub(super) struct Incoming {
     path: RelPath,
     row: Row,
     expected: Expected,
+    /// Whether its places are those of its content.
+    is_sound: bool,
     /// Pieces that have not been looked at.
     left: AtomicUsize,
     state: Mutex<State>,
@@ -56,11 +58,25 @@ impl Incoming {
             state.give_up(Written::Lost("no pack has all of its content".to_owned()));
         }
         let left = if is_sound { row.pieces.places().filter_map(Place::frame).count() } else { 0 };
-        Self { path, row, expected, left: AtomicUsize::new(left), state: Mutex::new(state) }
+        Self { path, row, expected, is_sound, left: AtomicUsize::new(left), state: Mutex::new(state) }
     }
 
     pub(super) const fn row(&self) -> &Row {
         &self.row
+    }
+
+    pub(super) const fn path(&self) -> &RelPath {
+        &self.path
+    }
+
+    /// How much of it no request brings: zeros, and what cannot be had.
+    pub(super) fn bytes_outside(&self) -> u64 {
+        if !self.is_sound {
+            return self.row.size;
+        }
+        let outside = |place: Option<&Place>| place.and_then(Place::frame).is_none();
+        let pieces = self.row.each_piece().into_iter().flatten();
+        pieces.filter(|piece| outside(piece.place)).map(|piece| u64::from(piece.length)).sum()
     }
 
     /// Whether all of it was looked at.
@@ -107,7 +123,7 @@ impl Incoming {
     }
 
     /// All pieces were looked at: the file gets its name, or nothing of it stays.
-    pub(super) fn finish(&self, writer: &Writer) -> Finished {
+    pub(super) fn finish(&self, writer: &Writer) -> (RelPath, Row, Written) {
         let mut state = self.state();
         self.begin(writer, &mut state);
         if let Some(staged) = &state.staged

@@ -22,7 +22,7 @@ const LONGEST: u64 = 8 << 20;
 pub(super) struct Part<T> {
     /// Where it begins in its file.
     pub(super) at: u64,
-    length: u32,
+    pub(super) length: u32,
     hash: Hash,
     alone: bool,
     /// Where it begins in the inflated frame.
