@@ -1,15 +1,14 @@
-//! Contents out of packs on their way to other keys: whole where they are small, piece by piece where they are large.
-//! Every piece is checked; what a pack lacks is said, and is no error of the others.
+//! Many small contents out of packs, one by one: what was fetched for one is kept for its neighbours. Every piece is
+//! checked; what a pack lacks is said, and is no error of the others.
 
 use std::{
     collections::VecDeque,
-    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::{runtime::Handle, sync::OnceCell};
+use tokio::sync::OnceCell;
 
 use super::{SyncError, remote::blocking};
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
         frame::{self, FrameReader},
         pack_key,
     },
-    store::{Opened, Source, Store, StoreErrorKind},
+    store::{Opened, Store, StoreErrorKind},
 };
 
 /// Inflated frames that are kept: files that lie beside each other were packed beside each other.
@@ -53,47 +52,29 @@ pub(super) struct Packs {
 }
 
 impl Packs {
-    pub(super) fn new(store: &Store) -> Arc<Self> {
-        Arc::new(Self { store: store.clone(), kept: Mutex::default() })
+    pub(super) fn new(store: &Store) -> Self {
+        Self { store: store.clone(), kept: Mutex::default() }
     }
 
     /// The whole content of `row`, which is small enough for memory.
     pub(super) async fn content(&self, row: &Row) -> Result<Bytes, Lost> {
-        let mut content = BytesMut::with_capacity(row.size as usize);
-        self.append(row, 0, usize::MAX, &mut content).await?;
-        if content.len() as u64 == row.size { Ok(content.freeze()) } else { Err(wrong("it is not all there")) }
+        self.begin_of(row, usize::MAX).await
     }
 
-    /// What it begins with.
+    /// What the content of `row` begins with.
     pub(super) async fn begin_of(&self, row: &Row, length: usize) -> Result<Bytes, Lost> {
-        let mut begin = BytesMut::new();
-        self.append(row, 0, length, &mut begin).await?;
-        begin.truncate(length);
-        Ok(begin.freeze())
-    }
-
-    /// Appends the pieces of `row` from number `first` on, until `content` has `length` bytes. Gives the number of the
-    /// next one.
-    async fn append(&self, row: &Row, first: usize, length: usize, content: &mut BytesMut) -> Result<usize, Lost> {
         if !row.pieces_fit() {
             return Err(wrong("its pieces are not those of its content"));
         }
         let Some(pieces) = row.each_piece() else { return Err(wrong("nobody knows its pieces")) };
-        let mut have = content.len();
-        let wanted: Vec<PieceOf<'_>> = pieces
-            .skip(first)
-            .take_while(|piece| {
-                let wanted = have < length;
-                have += piece.length as usize;
-                wanted
-            })
-            .collect();
-        let next = first + wanted.len();
-        let mut parts = stream::iter(wanted.into_iter().map(|piece| self.piece(piece))).buffered(WIDTH);
+        let wanted = pieces.take_while(|piece| piece.at < length as u64);
+        let mut parts = stream::iter(wanted.map(|piece| self.piece(piece))).buffered(WIDTH);
+        let mut content = BytesMut::new();
         while let Some(part) = parts.try_next().await? {
             content.extend_from_slice(&part);
         }
-        Ok(next)
+        content.truncate(length);
+        Ok(content.freeze())
     }
 
     async fn piece(&self, piece: PieceOf<'_>) -> Result<Bytes, Lost> {
@@ -167,37 +148,4 @@ const fn is_about_one(kind: StoreErrorKind) -> bool {
 
 fn wrong(why: &str) -> Lost {
     Lost::This(why.to_owned())
-}
-
-/// A large content on its way out of its packs.
-pub(super) struct Packed {
-    packs: Arc<Packs>,
-    runtime: Handle,
-    row: Row,
-    /// The next piece.
-    next: usize,
-    /// What came and was not taken yet.
-    rest: BytesMut,
-}
-
-impl Packed {
-    pub(super) fn new(packs: &Arc<Packs>, row: &Row) -> Self {
-        let (packs, runtime) = (Arc::clone(packs), Handle::current());
-        Self { packs, runtime, row: row.clone(), next: 0, rest: BytesMut::new() }
-    }
-}
-
-impl Source for Packed {
-    fn take(&mut self, length: usize) -> io::Result<Bytes> {
-        // This is called on a thread that may block, beside those that the requests need.
-        let next = self.runtime.block_on(self.packs.append(&self.row, self.next, length, &mut self.rest));
-        self.next = next.map_err(|lost| match lost {
-            Lost::This(why) => io::Error::other(why),
-            Lost::All(error) => io::Error::other(error),
-        })?;
-        if self.rest.len() < length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(self.rest.split_to(length).freeze())
-    }
 }

@@ -16,9 +16,10 @@ use crate::{
     store::{Deleted, Meta, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type},
     sync::{
         SyncError,
+        contents::PackSource,
         import::hash_object,
         outgoing::{Body, Outgoing, WHOLE, read_file},
-        packed::{Lost, Packed, Packs},
+        packed::{Lost, Packs},
         room::Room,
         watch::{Watch, Watched},
     },
@@ -38,7 +39,7 @@ pub(super) struct Key<'a> {
     pub(super) rows: &'a Rows,
     pub(super) known: &'a Known<'a>,
     pub(super) sent: Sent,
-    pub(super) packs: Arc<Packs>,
+    pub(super) packs: Packs,
     pub(super) room: Room,
     pub(super) watch: Arc<Watch>,
 }
@@ -217,7 +218,7 @@ impl Key<'_> {
                 }
             },
             Origin::Packs(kind) => {
-                let source = Watched { source: Packed::new(&self.packs, row), watch, runtime };
+                let source = Watched { source: PackSource::new(self.store, row, Arc::default()), watch, runtime };
                 self.store.put_file(key, source, row.size, condition, Some(kind)).await
             }
         }
