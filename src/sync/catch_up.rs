@@ -114,7 +114,7 @@ impl CatchingUp<'_> {
         let found = Mutex::new(CaughtUp::default());
         tokio::select! {
             biased;
-            done = self.catch_up(&found) => done?,
+            done = Box::pin(self.catch_up(&found)) => done?,
             // A request on its way, perhaps to a server that is gone, keeps nobody.
             () = self.control.until_time_is_up() => {}
             () = self.until_stopped() => {}
@@ -188,7 +188,7 @@ impl CatchingUp<'_> {
                 let key = &key;
                 async move {
                     let stop = (self.stop)() || key.watch.has_moved();
-                    (step, if stop { Ok(Outcome::Not) } else { key.run(step).await })
+                    (step, if stop { Ok(Outcome::Not) } else { Box::pin(key.run(step)).await })
                 }
             }))
             .buffer_unordered(width);
@@ -392,3 +392,7 @@ fn note(path: &RelPath, how: &How, found: &mut CaughtUp) {
         How::NameRefused => drop(found.name_refused.insert(path.clone())),
     }
 }
+
+#[cfg(test)]
+#[path = "catch_up_tests.rs"]
+mod tests;

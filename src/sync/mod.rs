@@ -41,6 +41,8 @@ mod session;
 mod snapshots;
 mod sources;
 #[cfg(test)]
+mod test_bucket;
+#[cfg(test)]
 mod test_ground;
 mod upload;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
