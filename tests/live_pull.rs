@@ -513,3 +513,86 @@ fn while_a_recent_snapshot_cannot_be_read_nothing_counts_as_deleted_by_others() 
     said.says("cannot be read");
     assert_eq!(paths, ["a", "b", "c", "d", "e", "f"]);
 }
+
+#[test]
+fn a_directory_that_imported_the_workspace_takes_in_its_first_snapshots() {
+    for live_tree in ["on", "off"] {
+        let server = Server::here();
+        let story = Story::on(&server);
+        story.object("a", "a").object("b", "b").object("c", "c").object("later", "l");
+        let here = story.directory("here").with("STOPOVER_LIVE_TREE", live_tree);
+        pull(&story, &here).exits(0).printed("imported 4 files");
+        here.file("b", "edited here");
+        // A sibling's: it came before `later` was there.
+        let mut live = LiveWorkspace::of(&story);
+        live.file("a", "a").file("b", "b").file("c", "c").commit_only(false);
+        live.file("a", "22").file("new", "22").remove("c").commit_only(false);
+        pull(&story, &here).exits(0).printed("restored snapshot 2");
+        // Without a look at the live tree nothing tells that `c` was removed, and not just imported here alone.
+        let expected: &[&str] =
+            if live_tree == "on" { &["a", "b", "later", "new"] } else { &["a", "b", "c", "later", "new"] };
+        assert_eq!(here.paths(), expected, "live tree {live_tree}");
+        assert_eq!((here.text("a").as_str(), here.text("b").as_str()), ("22", "edited here"));
+    }
+}
+
+#[test]
+fn what_lies_in_a_directory_that_was_never_ready_moves_aside_where_it_differs() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let _live = six(&story);
+    let here = story.directory("here");
+    here.file("a", "of the image").file("b", "b").file("image", "of the image");
+    pull(&story, &here).exits(0).says("a differs from what the workspace has");
+    assert_eq!((here.text("a").as_str(), here.paths().len()), ("a", 7));
+    let aside = std::fs::read_dir(here.path.join(".stopover/aside")).unwrap().next().unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(aside.path().join("a")).unwrap(), "of the image");
+    let there = story.directory("there");
+    there.file("a", "of the image").file("image", "of the image");
+    pull_with(&story, &there, &["--delete"]).exits(0);
+    assert_eq!(there.paths(), ["a", "b", "c", "d", "e", "f"]);
+}
+
+#[test]
+fn others_put_directories_where_files_were_and_files_where_directories_were() {
+    for server in Server::all_with(&["file-and-folder"]) {
+        let story = Story::on(&server);
+        let mut live = LiveWorkspace::of(&story);
+        live.file("file", "f").file("dir/x", "x").file("3", "3").file("4", "4").commit();
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        story.no_object("file").object("file/below", "now a directory");
+        story.no_object("dir/x").object("dir", "now a file");
+        for directory in [&story.directory("new"), &here] {
+            pull(&story, directory).exits(0);
+            let paths = directory.paths();
+            assert_eq!(directory.text("file/below"), "now a directory", "on {}: {paths:?}", server.name());
+            let file =
+                paths.iter().find(|path| directory.path.join(path).is_file() && directory.text(path) == "now a file");
+            assert!(file.is_some(), "on {}: {paths:?}", server.name());
+            assert!(directory.has("3") && directory.has("4") && !directory.has("dir/x"));
+        }
+    }
+}
+
+#[test]
+fn a_listing_with_gaps_deletes_nothing() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let _live = six(&story);
+        front.on(any().op("ListObjectsV2"), Fault::list_without("ws/a"));
+        for name in ["here", "here", "there"] {
+            let here = story.directory(name);
+            pull(&story, &here).exits(0);
+            assert_eq!(here.paths().len(), 6, "on {}", server.name());
+        }
+        front.heal();
+        // A HEAD that is refused is no 404.
+        story.no_object("a");
+        front.on(any().op("HeadObject").class(Class::Live), Fault::DENIED);
+        let there = story.directory("there");
+        pull(&story, &there).exits(1);
+        assert!(there.has("a"));
+    }
+}

@@ -86,9 +86,14 @@ pub(super) async fn look(store: &Store, ask: &Ask<'_>) -> Result<Found, SyncErro
 /// A listing, or that these credentials get none: a live workspace can be restored without.
 pub(super) type Listing = Result<Vec<Listed>, SyncError>;
 
+/// The operation that such credentials may not do.
+const LIST: &str = "ListObjectsV2";
+
 async fn listing(store: &Store) -> Result<Listing, SyncError> {
     match import::list(store).await {
-        Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied => Ok(Err(error.into())),
+        Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied && error.op == LIST => {
+            Ok(Err(error.into()))
+        }
         listed => listed.map(Ok),
     }
 }
