@@ -258,7 +258,7 @@ fn what_a_pack_does_not_have_comes_from_the_live_tree() {
         bytes[middle] ^= 1;
         story.object(&live.pack_of("large.bin"), bytes);
         let here = story.directory("here");
-        pull(&story, &here).exits(0).says("was taken from the live object").printed("every file verified");
+        pull(&story, &here).exits(0).says("7 files were taken from the live tree").printed("every file verified");
         assert_eq!(here.text("f"), "f", "on {}", server.name());
         assert!(std::fs::read(here.path.join("large.bin")).unwrap() == large());
         let noted = std::fs::read_to_string(here.path.join(".stopover/mine")).unwrap();
@@ -595,4 +595,73 @@ fn a_listing_with_gaps_deletes_nothing() {
         pull(&story, &there).exits(1);
         assert!(there.has("a"));
     }
+}
+
+#[test]
+fn what_a_killed_restore_of_a_snapshot_left_is_no_ones_new_file() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let mut live = LiveWorkspace::of(&story);
+    live.file("a", "a").file("gone", "gone").commit();
+    live.file("b", "b").commit();
+    let here = story.directory("here");
+    let held = front.hold(any().op("GetObject").key(&live.pack_of("b")));
+    let pulling = here.start(&["pull"]);
+    held.reached();
+    support::story::until(|| here.has("gone"));
+    pulling.kill();
+    pulling.ends();
+    front.heal();
+    here.commit().exits(1).says("did not finish");
+    live.file("a", "22").remove("gone").commit();
+    pull(&story, &here).exits(0).printed("restored snapshot 3 (2 files");
+    assert_eq!((here.paths(), here.text("a")), (vec!["a".to_owned(), "b".to_owned()], "22".to_owned()));
+}
+
+#[test]
+fn pulls_that_are_killed_one_after_the_other_edit_nothing_in_a_directory_that_was_ready() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let mut live = six(&story);
+    let here = story.directory("here");
+    pull(&story, &here).exits(0);
+    for (a, b) in [("22", "22"), ("333", "333")] {
+        // Two packs: `a` comes, `b` does not.
+        live.file("a", a).remove("c").commit();
+        live.file("b", b).commit();
+        let held = front.hold(any().op("GetObject").key(&live.pack_of("b")));
+        let pulling = here.start(&["pull"]);
+        held.reached();
+        support::story::until(|| here.text("a") == a);
+        pulling.kill();
+        pulling.ends();
+        front.heal();
+        here.commit().exits(1).says("did not finish");
+    }
+    here.remove("d").file("e", "edited here");
+    live.file("a", "4444").file("c", "back").commit();
+    pull(&story, &here).exits(0);
+    assert_eq!(here.paths(), ["a", "b", "c", "e", "f"]);
+    let texts = ["a", "b", "c", "e"].map(|name| here.text(name));
+    assert_eq!(texts, ["4444", "333", "back", "edited here"]);
+}
+
+#[test]
+fn a_damaged_pack_is_no_loss_where_the_live_tree_is_not_listed() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let live = six(&story);
+    story.no_object(&live.pack_of("a"));
+    let here = story.directory("here").with("STOPOVER_LIVE_TREE", "off");
+    pull(&story, &here).exits(0).says("6 files were taken from the live tree");
+    assert_eq!(here.paths().len(), 6);
+    // Nothing is taken for the content that is not.
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        story.object(name, "?");
+    }
+    let there = story.directory("there").with("STOPOVER_LIVE_TREE", "off");
+    pull(&story, &there).exits(1).says("could not be restored");
+    assert!(!there.has("a"));
 }

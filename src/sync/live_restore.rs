@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use futures_util::{StreamExt, stream};
+
 use super::{
     SyncError,
     contents::{Wanted, Written, unpack},
@@ -11,8 +13,9 @@ use super::{
 };
 use crate::{
     plan::{Content, Fetch, Source},
-    report::{Events, Progress, Receipt},
+    report::{Events, Progress, Receipt, counted},
     rows::{ETag, Hash, Pieces, RelPath, Row},
+    worktree::IndexRow,
 };
 
 /// Where the content of a file lies.
@@ -148,57 +151,62 @@ impl Restorer<'_> {
         }
         let lost: Vec<(&Fetch, &String)> =
             fetches.iter().filter_map(|fetch| Some((fetch, lost.get(&fetch.path)?))).collect();
-        let contents = lost.iter().filter_map(|(fetch, _)| Content::of(&fetch.row)).collect();
-        let holders = live.holders(self.store, &contents).await?;
-        for (fetch, why) in lost {
-            done.lost.insert(fetch.row.hash);
-            let known = Content::of(&fetch.row).and_then(|content| holders.get(&content));
-            self.heal(live, fetch, known.map_or(&[], Vec::as_slice), why, done).await?;
+        done.lost.extend(lost.iter().map(|(fetch, _)| fetch.row.hash));
+        let holders =
+            live.holders(self.store, &lost.iter().map(|(fetch, _)| (&fetch.path, &fetch.row)).collect()).await?;
+        let mut running = stream::iter(lost.into_iter().map(|(fetch, why)| {
+            let objects = holders.get(&fetch.path).map_or(&[][..], Vec::as_slice);
+            async move { (fetch, why, self.heal(live, fetch, objects).await) }
+        }))
+        .buffer_unordered(self.store.widths().0.max(1));
+        let mut healed: Vec<(&RelPath, &String)> = Vec::new();
+        while let Some((fetch, why, result)) = running.next().await {
+            match result {
+                Ok(Some(index)) => {
+                    done.index.extend(index.map(|index| (fetch.path.clone(), index)));
+                    done.written.insert(fetch.path.clone(), fetch.row.clone());
+                    healed.push((&fetch.path, why));
+                }
+                Ok(None) => {
+                    done.failed.push((fetch.path.clone(), format!("{why}, and no live object has this content")));
+                }
+                Err(SyncError::Write(error)) => drop(self.tolerate::<()>(&fetch.path, Err(error), done)?),
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some((path, why)) = healed.first() {
+            let count = counted(healed.len() as u64, "file was", "files were");
+            tracing::warn!("{count} taken from the live tree, for packs are damaged; the first is {path}: {why}");
         }
         Ok(())
     }
 
-    /// A file whose packs are gone or wrong: any live object with its content does as well.
+    /// A file whose packs are gone or wrong: any live object with its content does as well. `None`: there is none.
     async fn heal(
         &self,
         live: &Live,
         fetch: &Fetch,
-        holders: &[(RelPath, ETag)],
-        why: &str,
-        done: &mut Done,
-    ) -> Result<(), SyncError> {
-        let mut objects = holders.to_vec();
-        let own = match live.listed(&fetch.path, fetch.row.size) {
-            None if !live.is_listed() && objects.is_empty() => {
-                let meta = self.store.head(&fetch.path.to_text()).await?;
-                meta.filter(|meta| meta.size == fetch.row.size).map(|meta| meta.etag)
-            }
-            listed => listed,
-        };
-        objects.extend(own.map(|etag| (fetch.path.clone(), etag)));
-        // Its own key is the likeliest.
-        objects.sort_by_key(|(path, _)| *path != fetch.path);
-        objects.dedup();
+        objects: &[(RelPath, ETag)],
+    ) -> Result<Option<Option<IndexRow>>, SyncError> {
+        let mut objects = objects.to_vec();
+        if objects.is_empty() && !live.is_listed() {
+            let meta = self.store.head(&fetch.path.to_text()).await?;
+            let fits = meta.filter(|meta| meta.size == fetch.row.size);
+            objects.extend(fits.map(|meta| (fetch.path.clone(), meta.etag)));
+        }
         let row = Row { pieces: Pieces::None, ..fetch.row.clone() };
         for (path, etag) in objects {
             match self.fetch_version(fetch, &path.to_text(), &etag, &row, true).await {
                 Ok(Version::Done(_, index)) => {
-                    tracing::warn!("{why}: {} was taken from the live object {path}", fetch.path);
-                    done.index.extend(index.map(|index| (fetch.path.clone(), index)));
-                    done.written.insert(fetch.path.clone(), fetch.row.clone());
-                    return Ok(());
+                    tracing::debug!("{} is taken from the live object {path}", fetch.path);
+                    return Ok(Some(index));
                 }
                 // Another version, or other bytes.
                 Ok(Version::Moved) | Err(SyncError::Incomplete { .. }) => {}
                 Err(SyncError::Store(error)) if concerns_one(&error) => {}
-                Err(SyncError::Write(error)) => {
-                    self.tolerate::<()>(&fetch.path, Err(error), done)?;
-                    return Ok(());
-                }
                 Err(error) => return Err(error),
             }
         }
-        done.failed.push((fetch.path.clone(), format!("{why}, and no live object has this content")));
-        Ok(())
+        Ok(None)
     }
 }

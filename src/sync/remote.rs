@@ -42,7 +42,6 @@ pub(super) async fn read_plain_head(store: &Store) -> Result<Option<HeadAt>, Syn
     Ok(head)
 }
 
-#[allow(dead_code, reason = "commits of live workspaces are built on it")]
 /// The head, asked for only if it is not `known` any more; `None` where there is none.
 pub(super) async fn read_head_since(store: &Store, known: Option<HeadAt>) -> Result<Option<HeadAt>, SyncError> {
     let Some(known) = known else { return read_head(store).await };
