@@ -16,7 +16,7 @@ use nix::{
 };
 use serde_json::Value;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "run",
     "pull",
     "commit",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 18] = [
     "snapshots",
     "diff",
     "tag",
+    "restore",
     "prune",
     "doctor",
     "completions",

@@ -411,3 +411,57 @@ fn a_workspace_that_is_made_anew_while_it_is_deleted_keeps_what_is_its_own() {
     assert!(keys.contains(&format!("trees/{anew}")) && keys.contains(&format!("packs/{}", Live::pack_of(anew))));
     assert_eq!(story.object_text("a"), "another life");
 }
+
+#[test]
+fn a_snapshot_of_the_past_goes_to_a_place_of_its_own_and_nothing_else_is_written() {
+    for server in servers() {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let (_, [one, two, _]) = three(&story);
+        let here = story.directory("here");
+        here.file("mine", "1");
+        let place = |name: &str| story.path(name).display().to_string();
+        let whole = here.stopover(&["restore", "1", "--to", &place("whole")]).exits(0);
+        assert!(whole.stdout.starts_with("restored snapshot 1 (2 files, "), "{}", whole.stdout);
+        let whole = story.directory("whole");
+        assert_eq!((whole.paths(), whole.text("a")), (vec!["a".into(), "sub/".into(), "sub/b".into()], "1".into()));
+        assert!(!whole.has(".stopover"), "it is no directory of a workspace");
+
+        let some = ["restore", "150m", "new", "/nowhere/../", "--to", &place("some")];
+        here.stopover(&some).exits(2).says("not in");
+        let some = ["restore", "good", "new", "--to", &place("some"), "--json"];
+        let told = here.stopover(&some).exits(0).json();
+        assert_eq!((&told["snapshot"], &told["files"]), (&json!(two.to_string()), &json!(1)));
+        assert_eq!((&told["before"], &told["refused"]), (&Value::Null, &json!([])));
+        assert_eq!(story.directory("some").paths(), ["new/", "new/c"]);
+
+        here.stopover(&["restore", "1", "--to", &place("some")]).exits(4).says("is not empty");
+        here.stopover(&["restore", "1", "x", "--to", &place("none")])
+            .exits(1)
+            .says(&format!("x is not in snapshot {one}"));
+        here.stopover(&["restore", "bad", "--to", &place("none")]).exits(1).says("no kept snapshot has the tag");
+        here.stopover(&["restore", "1", "--to", &place("none"), "--dry-run"])
+            .exits(0)
+            .printed("would bring back 2 files");
+        assert!(!story.path("none").exists());
+        assert_eq!(here.paths(), ["mine"]);
+        let written = front.seen().into_iter().filter(|seen| ["PutObject", "DeleteObject"].contains(&seen.op));
+        assert_eq!(written.count(), 0);
+    }
+}
+
+#[test]
+fn what_a_pack_of_the_past_lacks_is_taken_from_the_live_tree_or_named() {
+    let story = Story::on(&Server::here());
+    let (live, [one, ..]) = three(&story);
+    live.put(&format!(".stopover/packs/{}", Live::pack_of(one)), "not a pack");
+    let here = story.directory("here");
+    let place = |name: &str| story.path(name).display().to_string();
+    // `a` has another content by now, `sub/b` is gone.
+    story.object("sub/b", "2");
+    here.stopover(&["restore", "1", "sub", "--to", &place("healed")]).exits(0).says("sub/b");
+    assert_eq!(story.directory("healed").text("sub/b"), "2");
+    here.stopover(&["restore", "1", "--to", &place("lost")]).exits(1).says("the first is a");
+    here.stopover(&["restore", "1", "--to", &place("partial"), "--allow-partial"]).exits(3).says("not brought back: a");
+    assert_eq!(story.directory("partial").paths(), ["sub/", "sub/b"]);
+}

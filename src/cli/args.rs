@@ -4,8 +4,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{
     commit::Commit, completions::Completions, delete::Delete, diff::Diff, doctor::Doctor, download::Download,
-    explain::Explain, health::Health, install::Install, list::List, man::Man, prune::Prune, pull::Pull, run::Run,
-    snapshots::Snapshots, status::Status, tag::Tag, upload::Upload,
+    explain::Explain, health::Health, install::Install, list::List, man::Man, prune::Prune, pull::Pull,
+    restore::Restore, run::Run, snapshots::Snapshots, status::Status, tag::Tag, upload::Upload,
 };
 use crate::config::{Call, flag_args};
 
@@ -48,6 +48,7 @@ pub(super) enum Command {
     Snapshots(Snapshots),
     Diff(Diff),
     Tag(Tag),
+    Restore(Restore),
     Prune(Prune),
     Doctor(Doctor),
     Completions(Completions),

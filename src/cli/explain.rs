@@ -65,7 +65,7 @@ fn no_directory(config: &Config, error: &dyn std::fmt::Display) -> Failure {
 
 /// The path as the workspace has it: relative to where the user stands, if that is in the directory, else to the
 /// directory.
-fn below(given: &Path, directory: &Path, standing: &Path) -> Result<RelPath, String> {
+pub(super) fn below(given: &Path, directory: &Path, standing: &Path) -> Result<RelPath, String> {
     let inside = |place: &Path| directory_of(place).strip_prefix(directory_of(directory)).ok().map(Path::to_owned);
     let relative = if given.is_absolute() {
         inside(given).ok_or_else(|| format!("it is not in {}", directory.display()))?

@@ -51,6 +51,11 @@ impl Failure {
         Self { code, ..self }
     }
 
+    /// The same with something more to say.
+    pub(super) fn and(self, more: &str) -> Self {
+        Self { message: self.message.map(|message| format!("{message}; {more}")), ..self }
+    }
+
     pub(super) fn code(&self) -> u8 {
         self.code
     }

@@ -25,6 +25,7 @@ mod preview;
 mod progress;
 mod prune;
 mod pull;
+mod restore;
 mod run;
 mod runtime;
 mod snapshots;
@@ -108,6 +109,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Snapshots(snapshots) => snapshots.run(context),
         Command::Diff(diff) => diff.run(context),
         Command::Tag(tag) => tag.run(context),
+        Command::Restore(restore) => restore.run(context),
         Command::Prune(prune) => prune.run(context),
         Command::Doctor(doctor) => doctor.run(context),
         Command::Completions(completions) => completions.run(),

@@ -31,9 +31,11 @@ impl Snapshots {
         let history = block_on(Cancel::BySignals, async { Ok(sync::snapshots(&config).await?) })?;
         let url = config.workspace.as_ref().map(Workspace::url).unwrap_or_default();
         for stray in &history.strays {
-            let what = "another's commit that was overwritten, or one that never ended; \
-                        `stopover restore` with its id and --to brings it back";
-            log::line(config.log_format, Level::Warn, &format!("not in the history of {url}: {stray} ({what})"));
+            let text = format!(
+                "snapshot {stray} is in no history: another's commit that was overwritten, or one that never ended; \
+                 `stopover restore {stray} --to DIR` brings it back"
+            );
+            log::line(config.log_format, Level::Warn, &text);
         }
         if history.kept.is_empty() {
             log::info(&config, &format!("{url} has no snapshots yet: the first checkpoint of a container makes one"));

@@ -19,6 +19,7 @@ mod presence;
 mod prune;
 mod restore;
 mod retention;
+mod rewind;
 mod upload;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, theirs_over};
 pub use prune::{Named, Need, roots, strays, sweep};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
 pub use retention::{Entry, Retention, kept, lineage_with};
+pub use rewind::{nowhere, rewound};
 pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, tombstones, upload_plan};
 
 use crate::rows::{ETag, RelPath};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ChangeKind, bytes, counted, grouped};
+use super::{ChangeKind, LONGEST_LIST, Refused, bytes, counted, grouped, seconds};
 
 /// One kept snapshot: a line of `snapshots --json`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -135,6 +135,65 @@ impl fmt::Display for Pruned {
             write!(out, ", {young} younger than a day and left for the next prune")?;
         }
         Ok(())
+    }
+}
+
+/// What was brought back of a snapshot: `restore --json`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Rewound {
+    /// The snapshot.
+    pub snapshot: String,
+    /// The snapshot of what was there before; null where it went to a place of its own.
+    pub before: Option<String>,
+    /// The snapshot of what is there now; null where it went to a place of its own.
+    pub after: Option<String>,
+    /// Files and links that were written, or whose mode, owner or time was set.
+    pub files: u64,
+    /// Files and links that were removed.
+    pub removed: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Requests, retries included, without those of the two commits.
+    pub requests: u64,
+    /// Wall time, without the two commits.
+    pub seconds: f64,
+    /// Paths that are not as the snapshot has them.
+    pub refused: Vec<Refused>,
+    /// Entries cut from the list above.
+    #[serde(default)]
+    pub omitted: u64,
+    /// Whether it was only looked.
+    pub dry_run: bool,
+    /// For people: the line that can be checked.
+    #[serde(skip)]
+    pub proof: Option<String>,
+}
+
+impl Rewound {
+    /// With a list that a script can bear.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.omitted += self.refused.len().saturating_sub(LONGEST_LIST) as u64;
+        self.refused.truncate(LONGEST_LIST);
+        self
+    }
+}
+
+impl fmt::Display for Rewound {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(proof) = &self.proof {
+            return out.write_str(proof);
+        }
+        let (done, remove) = if self.dry_run { ("would bring back", "remove") } else { ("brought back", "removed") };
+        write!(out, "{done} {} of snapshot {}", counted(self.files, "file", "files"), self.snapshot)?;
+        write!(out, " ({}), {remove} {}", bytes(self.bytes), grouped(self.removed))?;
+        if !self.dry_run {
+            write!(out, " in {}", seconds(self.seconds))?;
+        }
+        match &self.before {
+            Some(before) => write!(out, "; what was here before is snapshot {before}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod status;
 
 pub use answers::{Check, Diagnosis, Explained, Health, State, WorkspaceItem, workspace_table};
 pub use exit::Exit;
-pub use history::{PathChange, Pruned, SnapshotItem, Tagged, snapshot_table};
+pub use history::{PathChange, Pruned, Rewound, SnapshotItem, Tagged, snapshot_table};
 pub use line::{Level, command_line, json_line, log_line};
 pub use number::{bytes, counted, grouped, parse_timestamp, rounded, seconds, timestamp};
 pub use progress::{Events, Phase, Progress, Unheard};

@@ -56,13 +56,17 @@ pub async fn snapshots(config: &Config) -> Result<History, SyncError> {
         return Ok(History::default());
     };
     let store = with_noted_abilities(store, State::open(&config.state).ok().flatten().as_ref());
-    let strays = if store.abilities().is_some_and(|able| !able.conditional_puts()) {
-        let listed = store.list(TREES).all().await?;
-        strays_among(&store, &at.head, &listed).iter().map(ToString::to_string).collect()
-    } else {
-        Vec::new()
-    };
+    let strays = strays_of(&store, &at.head).await?;
     Ok(History { kept: at.head.history.iter().map(item).collect(), strays })
+}
+
+/// Where a server is known not to honour conditions: the snapshots that no history holds.
+pub(super) async fn strays_of(store: &Store, head: &Head) -> Result<Vec<String>, SyncError> {
+    if store.abilities().is_none_or(|able| able.conditional_puts()) {
+        return Ok(Vec::new());
+    }
+    let listed = store.list(TREES).all().await?;
+    Ok(strays_among(store, head, &listed).iter().map(ToString::to_string).collect())
 }
 
 fn item(entry: &HistoryEntry) -> SnapshotItem {

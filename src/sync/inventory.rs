@@ -4,8 +4,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     Setting, SyncError,
+    history::strays_of,
     remote::read_head,
-    session::{adopt, connect, open_directory, origin, owners, scan_directory, told, totals, workspace},
+    session::{
+        adopt, connect, open_directory, origin, owners, scan_directory, told, totals, with_noted_abilities, workspace,
+    },
 };
 use crate::{
     config::Config,
@@ -93,6 +96,15 @@ pub async fn status(config: &Config, setting: &Setting) -> Result<Status, SyncEr
         Some(at) if at.head.state != HeadState::Deleted => true,
         _ => store.list_live().next_page().await?.is_some_and(|page| !page.is_empty()),
     };
+    let store = with_noted_abilities(store, state.as_ref());
+    if let Some(at) = head.as_ref().filter(|at| at.head.state == HeadState::Live) {
+        for stray in strays_of(&store, &at.head).await? {
+            tracing::warn!(
+                "snapshot {stray} is in no history: another's commit that was overwritten, or one that never ended; \
+                 `stopover restore {stray} --to DIR` brings it back"
+            );
+        }
+    }
     let (_, policy) = owners(config, setting);
     let nothing = Rows::new();
     let base = taken_in.as_ref().unwrap_or(&nothing);

@@ -19,7 +19,7 @@ use super::{
     found::{Ask, Listing},
     import::{TRIES, hash_object, object},
     remote::{HeadAt, read_head_since},
-    snapshots::{MirrorAt, newest_mirror, read_snapshot},
+    snapshots::{MirrorAt, Snapshot, newest_mirror, read_snapshot},
 };
 use crate::{
     plan::{
@@ -172,6 +172,36 @@ impl Live {
             outside: Outside::default(),
             wanted: Wanted { merged, ..Wanted::default() },
         }))
+    }
+
+    /// A snapshot of the past, for its contents: others did nothing to it, and nobody looks at the live tree unless
+    /// a pack is gone.
+    pub(super) fn of_past(now: &HeadAt, snapshot: Snapshot, state: Option<&RelPath>) -> Self {
+        let mut refused_keys = Vec::new();
+        let tree = match state {
+            Some(state) => without_state(snapshot.whole, state, &mut refused_keys),
+            None => snapshot.whole,
+        };
+        let mut head = now.clone();
+        head.head.snapshot = Some(tree.header.id);
+        Self {
+            head,
+            wanted: Wanted { merged: Merged { rows: tree.rows.clone(), ..Merged::default() }, ..Wanted::default() },
+            tree,
+            built_from: None,
+            mirror: Mirror::default(),
+            objects: None,
+            recent: Vec::new(),
+            complete: true,
+            contents: Contents::new(),
+            gone: BTreeSet::new(),
+            rules: None,
+            owner: (0, 0),
+            refused_before: BTreeMap::new(),
+            accept_deletes: false,
+            refused_keys,
+            outside: Outside::default(),
+        }
     }
 
     /// Whether there is a listing of the live tree.

@@ -35,6 +35,7 @@ mod pull;
 mod remote;
 mod restore;
 mod retain;
+mod rewind;
 mod room;
 mod session;
 #[allow(dead_code, reason = "commits of live workspaces are built on it")]
@@ -57,5 +58,6 @@ pub use history::{History, Tagging, diff, snapshots, tag};
 pub use inventory::{list, status};
 pub use prune::prune;
 pub use pull::{Pulled, download, pull};
+pub use rewind::{extract, rewind, snapshot_named};
 pub use session::{Setting, settle};
 pub use upload::upload;
