@@ -144,6 +144,21 @@ async fn a_piece_that_was_written_without_a_trace_is_not_stored_under_its_old_ha
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_that_moved_since_its_scan_waits_though_all_that_is_missing_is_there() {
+    let ground = Ground::new().await;
+    ground.write("db", &noise(1, 9 << 20));
+    let mut known = Known::default();
+    ground.pack(1, &ground.scan(), &mut known).await;
+    let file = OpenOptions::new().write(true).open(ground.on_disk("db")).unwrap();
+    file.write_all_at(b"!", 1 << 20).unwrap();
+    let rows = ground.scan();
+    file.write_all_at(b"!", 5 << 20).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    let packed = ground.pack(2, &rows, &mut known).await;
+    assert_eq!(packed.not_stored, [(path("db"), NotStoredReason::Changing)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_nobody_may_read_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let ground = Ground::new().await;
