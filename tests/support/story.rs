@@ -289,7 +289,20 @@ impl Directory {
         self.stopover(&["pull"])
     }
 
+    /// The last commit of a container whose app is gone, as PID 1 starts it: a plain workspace stays plain.
     pub fn commit(&self) -> Ended {
+        self.start_commit().ends()
+    }
+
+    /// The same, which goes on.
+    pub fn start_commit(&self) -> Running {
+        let mut last = self.clone();
+        last.starter.extend(["sh", "-c", "exec \"$@\" 3</dev/null", "sh"].map(str::to_owned));
+        last.start(&["commit", "--handover", "control=3"])
+    }
+
+    /// What a checkpoint does, or a person: the workspace becomes a live one.
+    pub fn checkpoint(&self) -> Ended {
         self.stopover(&["commit"])
     }
 
