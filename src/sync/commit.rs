@@ -1,8 +1,7 @@
 //! Commit: what changed in the directory goes to the bucket.
 //!
-//! Read head, scan, merge, write the live tree, write the tree of all rows, move head. In a plain workspace the live
-//! tree is the authority, so it is written first; the tree then says what plain objects cannot (modes, links, empty
-//! directories), each row with the version of the object it is true for.
+//! Read head, scan, then one try after the other until no other writer was faster. How a try goes depends on the
+//! workspace: `live_commit` makes a change durable before the live tree follows, `plain_commit` writes that one first.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,34 +9,47 @@ use std::{
     time::Instant,
 };
 
+use futures_util::FutureExt;
+
 use super::{
     Setting, SyncError,
-    base::{base_of, is_gone, theirs_of},
+    base::is_gone,
+    commit_notes::remember,
     control::Control,
-    live_tree::{LiveTree, Outcome},
-    local::{Local, missing, needed, not_deleted, stored_rows, undeleted, with_versions},
-    publish::{Published, next_head, publish},
-    pull::look_closely,
-    remote::{HeadAt, blocking, present_tree, read_plain_head, read_tree},
-    room::Room,
+    local::{Local, missing},
+    packs::Known,
+    remote::{HeadAt, read_head},
     session::{
-        boot_id, connect, lock, open_directory, origin, owners, refuse_read_only, scan_directory, set_origin,
-        settle_pending, told, totals, with_abilities, workspace,
+        connect, lock, open_directory, origin, refuse_read_only, scan_directory, settle_pending, told, workspace,
     },
 };
 use crate::{
-    config::{Config, OnDeadline},
-    plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
+    config::Config,
+    plan::{ChangeKind, Merged, changes},
     report::{Conflict, Events, LiveTreeState, Receipt},
-    rows::{ETag, Hash, Kind, RelPath, Row, Rows},
-    snapshot::{Head, SnapshotId},
-    state::{Mine, Pending, Ready, State},
+    rows::{ETag, Hash, Kind, RelPath, Rows},
+    snapshot::{Head, HeadState},
+    state::{Mine, State},
     store::{Counters, Store},
-    worktree::{Directory, Index, Presence, Scan},
+    worktree::{Directory, Index, Scan},
 };
 
 /// How often a lost race is run again.
 const TRIES: u32 = 12;
+
+/// One try of a commit.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    pub(super) scan: &'a Scan,
+    /// What the scan before lacked already, where there was one.
+    pub(super) before: Option<&'a BTreeSet<RelPath>>,
+    /// The head that is planned against.
+    pub(super) head: Option<&'a HeadAt>,
+    /// Whether no process of the app lives.
+    pub(super) quiet: bool,
+    pub(super) control: &'a Control,
+    pub(super) events: &'a dyn Events,
+}
 
 /// Commits the directory.
 ///
@@ -77,22 +89,24 @@ pub async fn commit(
     Ok(receipt)
 }
 
-struct Committer<'a> {
-    config: &'a Config,
-    setting: &'a Setting,
-    store: Store,
-    dir: Directory,
-    state: State,
+pub(super) struct Committer<'a> {
+    pub(super) config: &'a Config,
+    pub(super) setting: &'a Setting,
+    pub(super) store: Store,
+    pub(super) dir: Directory,
+    pub(super) state: State,
     _lock: crate::state::Lock,
-    mine: Mine,
-    origin: Option<Rows>,
-    index: Index,
-    sent: Mutex<HashMap<RelPath, (ETag, Hash)>>,
+    pub(super) mine: Mine,
+    pub(super) origin: Option<Rows>,
+    pub(super) index: Index,
+    pub(super) sent: Mutex<HashMap<RelPath, (ETag, Hash)>>,
     /// What became of the files that this process has committed: the receipt of the last commit tells all of it.
-    committed: BTreeMap<RelPath, ChangeKind>,
-    url: String,
+    pub(super) committed: BTreeMap<RelPath, ChangeKind>,
+    /// Where pieces lie that need not be stored again.
+    pub(super) known: Known,
+    pub(super) url: String,
     /// When the present commit began, and what had been sent by then.
-    began: (Instant, Counters),
+    pub(super) began: (Instant, Counters),
 }
 
 impl<'a> Committer<'a> {
@@ -167,6 +181,7 @@ impl<'a> Committer<'a> {
             index,
             sent,
             committed: BTreeMap::new(),
+            known: Known::default(),
             url,
         })
     }
@@ -177,7 +192,7 @@ impl<'a> Committer<'a> {
         let hurry = control.is_last();
         let index = std::mem::take(&mut self.index);
         let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
-        let (mut scan, mut head) = futures_util::future::try_join(scan, read_plain_head(&self.store)).await?;
+        let (mut scan, mut head) = futures_util::future::try_join(scan, read_head(&self.store)).await?;
         let mut before = None;
         if !(quiet && control.is_last()) && missing(&scan.rows, self.origin.as_ref()).next().is_some() {
             // Somebody may be moving things: what is to be deleted must be missing twice.
@@ -191,20 +206,26 @@ impl<'a> Committer<'a> {
         }
         for _ in 0..TRIES {
             self.check(head.as_ref())?;
-            if let Some(receipt) =
-                self.try_once((&scan, before.as_ref()), head.as_ref(), quiet, control, events).await?
-            {
+            let attempt = Attempt { scan: &scan, before: before.as_ref(), head: head.as_ref(), quiet, control, events };
+            if let Some(receipt) = self.try_once(attempt).await? {
                 self.warn(&scan);
                 self.warn_of_ignored_edits(&scan).await?;
                 return Ok(self.stamped(receipt));
             }
-            head = read_plain_head(&self.store).await?;
+            head = read_head(&self.store).await?;
         }
         Err(SyncError::Contended(self.url.clone(), TRIES))
     }
 
+    /// One try; `None` where another writer was faster. A commit in the stop budget leaves a plain workspace plain: all
+    /// of its content would have to go into packs.
+    async fn try_once(&mut self, attempt: Attempt<'_>) -> Result<Option<Receipt>, SyncError> {
+        let is_live = attempt.head.is_some_and(|at| at.head.state == HeadState::Live);
+        if is_live { self.try_live(attempt).boxed_local().await } else { self.try_plain(attempt).boxed_local().await }
+    }
+
     /// The receipt with what the commit has cost so far.
-    fn stamped(&self, receipt: Receipt) -> Receipt {
+    pub(super) fn stamped(&self, receipt: Receipt) -> Receipt {
         let ((begun, before), now) = (self.began, self.store.counters());
         Receipt {
             requests: now.requests - before.requests,
@@ -226,181 +247,25 @@ impl<'a> Committer<'a> {
         Ok(())
     }
 
-    /// One try; `None` where another writer was faster.
-    async fn try_once(
-        &mut self,
-        (scan, before): (&Scan, Option<&BTreeSet<RelPath>>),
-        head: Option<&HeadAt>,
-        quiet: bool,
-        control: &Control,
-        events: &dyn Events,
-    ) -> Result<Option<Receipt>, SyncError> {
-        let now = present_tree(&self.store, head).await?;
-        let (theirs, removed) = theirs_of(&self.store, &self.mine, head, self.origin.as_ref(), now).await?;
-        let (_, owners) = owners(self.config, self.setting);
-        let mut local = Local::new(scan, before, owners, self.origin.as_ref(), &theirs, &self.dir);
-        let base = base_of(&self.mine, head, self.origin.as_ref());
-        let (_, merged) = local.merge(base, &theirs, false);
-        let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
-        let mut plan = upload_plan(&theirs, &merged, order);
-        let has_changes = !changes(&theirs, &merged.rows).is_empty() || !plan.is_empty();
-        if self.config.call.dry_run {
-            let planned = self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
-            return Ok(Some(Receipt { durable: false, ..planned }));
-        }
-        if !has_changes {
-            self.save_index();
-            let receipt = self.receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
-            events.durable(&self.stamped(receipt.clone()));
-            return Ok(Some(receipt));
-        }
-        plan = plan.with_tombstones(&removed, &merged);
-        self.store = with_abilities(self.store.clone(), Some(&self.state), needed(&plan)).await?;
-        let known: Vec<&Rows> = std::iter::once(&theirs).chain(self.origin.as_ref()).collect();
-        let stop = || !quiet && control.app_is_gone() || control.time_is_up();
-        let live_tree = LiveTree {
-            store: &self.store,
-            dir: &self.dir,
-            state: Some(&self.state),
-            head,
-            sent: &self.sent,
-            known: &known,
-            stop: &stop,
-            control,
-            room: Room::new(),
-            events,
-        };
-        let outcome = live_tree.run(&plan).await?;
-        if outcome.lost {
-            return Ok(None);
-        }
-        if outcome.stopped && !control.time_is_up() {
-            // The app is gone: the second scan begins at once, and what was put is known again.
-            return Ok(Some(self.receipt(&theirs, &merged, &outcome, &local, quiet, None)));
-        }
-        let is_partial = local.take(&outcome);
-        if is_partial && outcome.stopped && self.config.on_deadline == OnDeadline::Old {
-            let mut receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, None);
-            receipt.durable = false;
-            return Ok(Some(receipt));
-        }
-        if !quiet && control.app_is_gone() {
-            return Ok(Some(self.receipt(&theirs, &merged, &outcome, &local, quiet, None)));
-        }
-        let (ours, merged) = local.merge(base, &theirs, is_partial);
-        let rows = stored_rows(&merged, &theirs, &outcome);
-        let (ours, markers) = (with_versions(ours, &rows), self.markers());
-        let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
-        let next = next_head(&self.store, head, quiet, is_partial, &rows, tombstones).await?;
-        let noted = self.note_pending(&next, &ours)?;
-        match publish(&self.store, head, &next).await? {
-            Published::Won => {}
-            Published::Lost => return Ok(None),
-            Published::Gone => {
-                return Err(SyncError::Deleted(self.url.clone(), self.config.dir.display().to_string()));
-            }
-        }
-        let receipt = self.receipt(&theirs, &merged, &outcome, &local, quiet, Some(&next));
-        events.durable(&self.stamped(receipt.clone()));
-        self.committed = self.committed_files(&theirs, &merged);
-        self.settle(&next, ours, noted)?;
-        self.warn_of_size(&rows);
-        Ok(Some(receipt))
-    }
-
-    fn markers(&self) -> BTreeMap<RelPath, ETag> {
-        let markers = self.mine.markers.iter();
-        markers.filter_map(|(path, etag)| Some((RelPath::from_text(path).ok()?, ETag::new(etag.clone())))).collect()
-    }
-
-    /// Notes what becomes O when this commit is found in a head. Says whether that was possible: what an app wrote
-    /// until the disk was full must not be lost because of a note. The old ones stay true then: they are what the
-    /// directory took in before, and a later merge finds both sides alike.
-    fn note_pending(&mut self, next: &Head, ours: &Rows) -> Result<bool, SyncError> {
-        let Some(id) = &next.snapshot else { return Ok(false) };
-        let pending = Pending { snapshot: id.to_string(), birth: next.birth.to_string(), seq: next.seq };
-        let mine = Mine { pending: Some(pending), ..self.mine.clone() };
-        let note = || {
-            set_origin(&self.state, "origin.pending", ours, id)?;
-            Ok(self.state.set_mine(&mine)?)
-        };
-        let mut noted = note();
-        if matches!(&noted, Err(SyncError::State(error)) if error.is_out_of_room()) {
-            // Room is where the index was: that one is only made again.
-            for name in ["origin.pending", "index", "touched"] {
-                self.state.forget(name)?;
-            }
-            noted = note();
-        }
-        match noted {
-            Ok(()) => {
-                self.mine = mine;
-                Ok(true)
-            }
-            Err(SyncError::State(error)) if error.is_out_of_room() => {
-                tracing::warn!("the commit goes on, but the next one has to compare more: {error}");
-                self.state.forget("origin.pending")?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The commit is durable: what its scan saw is what the directory took in.
-    fn settle(&mut self, next: &Head, ours: Rows, noted: bool) -> Result<(), SyncError> {
-        if noted {
-            self.state.promote("origin.pending", "origin")?;
-        }
-        self.origin = Some(ours);
-        let id = next.snapshot.as_ref().map(ToString::to_string);
-        self.mine = Mine {
-            snapshot: id.clone(),
-            birth: Some(next.birth.to_string()),
-            seen: id,
-            seq: next.seq,
-            pending: None,
-            imported: false,
-            tombstone: None,
-            ..self.mine.clone()
-        };
-        // The commit is durable, whatever becomes of the notes; they say less then, nothing wrong.
-        if noted && let Err(error) = self.state.set_mine(&self.mine) {
-            tracing::warn!("the commit is durable, but could not be noted here: {error}");
-        }
-        self.state.forget("sent")?;
-        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
-        self.save_index();
-        Ok(())
-    }
-
-    /// Without it the next scan reads more.
-    fn save_index(&self) {
-        if let Err(error) = self.index.save(&self.state.path().join("index")) {
-            tracing::debug!("{error}");
-        }
-    }
-
     /// What this process has committed, and what `merged` changes beyond it.
-    fn committed_files(&self, theirs: &Rows, merged: &Merged) -> BTreeMap<RelPath, ChangeKind> {
+    pub(super) fn committed_files(&self, theirs: &Rows, merged: &Merged) -> BTreeMap<RelPath, ChangeKind> {
         let changed = changes(theirs, &merged.rows).into_iter().filter(|change| change.kind == Kind::File);
         let mut files = self.committed.clone();
         files.extend(changed.map(|change| (change.path, change.change)));
         files
     }
 
-    fn receipt(
+    pub(super) fn receipt(
         &self,
         theirs: &Rows,
         merged: &Merged,
-        outcome: &Outcome,
         local: &Local,
         quiet: bool,
         next: Option<&Head>,
     ) -> Receipt {
         let files = self.committed_files(theirs, merged);
         let deleted = files.values().filter(|change| **change == ChangeKind::Deleted).count() as u64;
-        let merged_copies = merged.copies.iter().map(|copy| (&copy.path, &copy.copy));
-        let conflicts = merged_copies.chain(&outcome.copies);
+        let conflicts = merged.copies.iter();
         Receipt {
             snapshot: next.and_then(told),
             durable: true,
@@ -413,106 +278,12 @@ impl<'a> Committer<'a> {
             seconds: 0.0,
             live_tree: LiveTreeState::Current,
             not_stored: local.lost(),
-            not_deleted: not_deleted(outcome),
+            not_deleted: Vec::new(),
             conflicts: conflicts
-                .map(|(path, copy)| Conflict { path: path.to_string(), copy: copy.to_string() })
+                .map(|copy| Conflict { path: copy.path.to_string(), copy: copy.copy.to_string() })
                 .collect(),
             omitted: 0,
             error: None,
         }
     }
-
-    /// What users should not have to discover by loss.
-    fn warn(&self, scan: &Scan) {
-        let ignored: u64 = scan.ignored.iter().map(|rule| rule.files).sum();
-        if ignored > 0 {
-            let first = scan.ignored.first().map(|rule| format!("{:?} of {}", rule.rule, rule.source));
-            tracing::info!(
-                "{ignored} files are not stored because the rules ignore them, most by {}; `stopover status` says more",
-                first.unwrap_or_default()
-            );
-        }
-        if scan.dropped_bits > 0 {
-            tracing::info!("{} files have setuid, setgid or sticky bits, which are not kept", scan.dropped_bits);
-        }
-        for mount in &scan.mounts {
-            tracing::warn!("{mount} is a mount point: what is on it is not stored");
-        }
-    }
-
-    /// A file that was stored before the rules ignored it keeps its object until it is removed; its edits are lost with
-    /// this disk, so each such file is named.
-    async fn warn_of_ignored_edits(&self, scan: &Scan) -> Result<(), SyncError> {
-        let Some(origin) = &self.origin else { return Ok(()) };
-        let seen: BTreeSet<&RelPath> =
-            scan.unreadable.iter().map(|(path, _)| path).chain(&scan.changing).chain(&scan.mounts).collect();
-        let unseen = |path: &RelPath| {
-            !scan.rows.contains_key(path) && !seen.contains(path) && !path.ancestors().any(|up| seen.contains(&up))
-        };
-        let ignored: Vec<(RelPath, Row)> = origin
-            .iter()
-            .filter(|(path, row)| row.kind == Kind::File && unseen(path))
-            .map(|(path, row)| (path.clone(), row.clone()))
-            .collect();
-        if ignored.is_empty() {
-            return Ok(());
-        }
-        let dir = self.dir.try_clone()?;
-        let is_edited = move |(path, row): &(RelPath, Row)| match dir.look(path) {
-            Presence::There(stat) if stat.kind == Some(Kind::File) => {
-                (stat.size, stat.mtime_ns) != (row.size, row.mtime_ns)
-                    && look_closely(&dir, path).is_some_and(|there| !there.same_content(row))
-            }
-            _ => false,
-        };
-        let edited: Vec<_> = blocking(move || ignored.into_iter().filter(is_edited).collect()).await?;
-        for (path, _) in &edited {
-            tracing::warn!(
-                "{path} was stored before the rules ignored it, and was edited since: the edit is not stored; \
-                 `stopover explain` names the rule"
-            );
-        }
-        Ok(())
-    }
-
-    fn warn_of_size(&self, rows: &Rows) {
-        let (_, bytes, _) = totals(rows);
-        if bytes > self.config.size_warning_mb.saturating_mul(1 << 20) {
-            tracing::warn!(
-                "{} holds {} MiB, more than WORKSPACE_SIZE_WARNING_MB={}",
-                self.url,
-                bytes >> 20,
-                self.config.size_warning_mb
-            );
-        }
-    }
-}
-
-/// What a directory without notes belongs to, as PID 1 remembers it.
-async fn remember(
-    store: &Store,
-    state: &State,
-    dir: &Directory,
-    url: &str,
-    pulled: Option<&str>,
-) -> Result<(Mine, Option<Rows>), SyncError> {
-    tracing::warn!("{} was removed: everything is hashed again", state.path().display());
-    let mut mine = Mine { workspace: url.to_owned(), directory: Some(dir.identity()), ..Mine::default() };
-    let mut rows = None;
-    if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok()) {
-        let (tree, head) = futures_util::future::try_join(read_tree(store, &id), read_plain_head(store)).await?;
-        // Only who deletes a workspace removes its trees, or its head.
-        let Some(head) = head.filter(|at| tree.is_some() || at.head.knows(&id)) else {
-            return Err(SyncError::Deleted(url.to_owned(), dir.path().display().to_string()));
-        };
-        mine.birth = Some(head.head.birth.to_string());
-        mine.snapshot = Some(id.to_string());
-        mine.seen = Some(id.to_string());
-        mine.seq = id.seq();
-        rows = tree.map(|tree| tree.rows);
-    }
-    state.set_mine(&mine)?;
-    // What PID 1 restored it restored in this boot.
-    state.set_ready(&Ready { pulled: mine.snapshot.clone(), boot: boot_id(), flushed: false })?;
-    Ok((mine, rows))
 }

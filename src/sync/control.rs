@@ -3,13 +3,13 @@
 use std::{
     fs::File,
     io::Read,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
-/// Kept for the tree and head after the last put.
-const RESERVE: Duration = Duration::from_millis(1000);
+use crate::plan::reserve_for_head;
 
 /// The last commit's instructions; by default there are none (a checkpoint, a person's commit).
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Control {
 struct Listening {
     gone: watch::Receiver<bool>,
     deadline: watch::Receiver<Option<Instant>>,
+    /// Kept for the tree and head after the last content.
+    reserve: Arc<Mutex<Duration>>,
 }
 
 impl Control {
@@ -46,7 +48,8 @@ impl Control {
             }
             let _ = told_gone.send(true);
         });
-        Self { listening: Some(Listening { gone, deadline }) }
+        let reserve = Arc::new(Mutex::new(reserve_for_head(Duration::ZERO)));
+        Self { listening: Some(Listening { gone, deadline, reserve }) }
     }
 
     /// Whether this is the last commit.
@@ -61,8 +64,17 @@ impl Control {
 
     /// Whether no put may begin any more, so that head can still be written.
     pub(super) fn time_is_up(&self) -> bool {
-        let deadline = self.listening.as_ref().and_then(|listening| *listening.deadline.borrow());
-        deadline.is_some_and(|deadline| Instant::now() + RESERVE >= deadline)
+        let Some(listening) = &self.listening else { return false };
+        let deadline = *listening.deadline.borrow();
+        deadline.is_some_and(|deadline| Instant::now() + listening.reserve() >= deadline)
+    }
+
+    /// Notes how long a write of head took: the slowest says how early the next one must begin.
+    pub(super) fn head_took(&self, time: Duration) {
+        if let Some(listening) = &self.listening {
+            let mut reserve = listening.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+            *reserve = reserve_for_head(time).max(*reserve);
+        }
     }
 
     /// Waits until no put may begin any more; for ever where there is no deadline.
@@ -73,7 +85,9 @@ impl Control {
             let at = *deadline.borrow_and_update();
             let over = async {
                 match at {
-                    Some(at) => tokio::time::sleep_until(at.checked_sub(RESERVE).unwrap_or(at).into()).await,
+                    Some(at) => {
+                        tokio::time::sleep_until(at.checked_sub(listening.reserve()).unwrap_or(at).into()).await
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -83,7 +97,7 @@ impl Control {
                     if changed.is_err() {
                         // The pipe is closed: what was said last holds.
                         match at {
-                            Some(at) => tokio::time::sleep_until(at.checked_sub(RESERVE).unwrap_or(at).into()).await,
+                            Some(at) => tokio::time::sleep_until(at.checked_sub(listening.reserve()).unwrap_or(at).into()).await,
                             None => std::future::pending().await,
                         }
                         return;
@@ -99,6 +113,12 @@ impl Control {
             // An error means that the listening thread ended: then it was told.
             let _ = gone.wait_for(|gone| *gone).await;
         }
+    }
+}
+
+impl Listening {
+    fn reserve(&self) -> Duration {
+        *self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

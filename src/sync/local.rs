@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{live_tree::Outcome, outgoing::WHOLE, session::adopt};
+use super::{live_tree::Outcome, outgoing::WHOLE, packs::Packed, session::adopt};
 use crate::{
-    plan::{Base, Groups, Merged, Owners, Seen, UploadPlan, merge3_plain, ours_for_merge},
+    plan::{
+        Base, Groups, Merged, Owners, Seen, Stored, Unstored, UploadPlan, merge3, merge3_plain, ours_for_merge,
+        stored_part,
+    },
     report::{NotDeleted, NotStored, NotStoredReason},
     rows::{ETag, Kind, RelPath, Removed, Row, Rows},
     store::Probed,
-    worktree::{Directory, Presence, Scan},
+    worktree::{Directory, Presence, RuleOptions, Rules, Scan},
 };
 
 /// The paths that the directory took in and that `rows` lacks.
@@ -17,11 +20,23 @@ pub(super) fn missing<'a>(rows: &Rows, origin: Option<&'a Rows>) -> impl Iterato
     origin.into_iter().flat_map(BTreeMap::keys).filter(|path| !rows.contains_key(*path))
 }
 
+/// What of a scan goes into a live workspace's tree.
+pub(super) struct Part {
+    /// Ours, as it went into the merge.
+    pub(super) ours: Rows,
+    /// R.
+    pub(super) merged: Merged,
+}
+
 /// One scan, and what could not be stored of it.
 pub(super) struct Local {
     rows: Rows,
     gone: BTreeSet<RelPath>,
     pub(super) not_stored: BTreeMap<RelPath, NotStoredReason>,
+    /// What is stored whole or not at all.
+    groups: Groups,
+    /// What waits for something in `not_stored`, though its own content may be stored.
+    held_back: BTreeMap<RelPath, NotStoredReason>,
     /// Names on the disk that are no paths, as people may read them.
     refused: Vec<String>,
 }
@@ -45,7 +60,63 @@ impl Local {
         let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
         let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
         let refused = scan.refused.iter().map(|(name, _)| name.clone()).collect();
-        Self { rows, gone, not_stored: unreadable.chain(changing).collect(), refused }
+        Self {
+            rows,
+            gone,
+            not_stored: unreadable.chain(changing).collect(),
+            groups: Groups::default(),
+            held_back: BTreeMap::new(),
+            refused,
+        }
+    }
+
+    /// Finds out which files go whole or not at all: databases with what lies beside them, copies with what replaced
+    /// their content, and what each of the patterns `together` matches.
+    pub(super) fn group(&mut self, origin: Option<&Rows>, together: &[String]) {
+        let patterns = Together::new(together);
+        let nothing = Rows::new();
+        let tables = [&self.rows, origin.unwrap_or(&nothing)];
+        let unread = self.not_stored.keys().cloned().collect();
+        self.groups = Groups::of(&tables, |path| patterns.of(path)).with_unread(&tables, &unread);
+    }
+
+    /// The scan's rows, with owners as the workspace knows them.
+    pub(super) const fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    pub(super) const fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// What of the scan may be committed to a live workspace, and the merge of it.
+    pub(super) fn part(&mut self, base: Base<'_>, theirs: &Rows, partial: bool) -> Part {
+        let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
+        let partial = partial || self.is_partial();
+        let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
+        let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
+        let Stored { rows: ours, named } = stored_part(&seen, base);
+        let reason = |why: &Unstored| match why {
+            Unstored::With(other) => self.not_stored.get(other).copied().unwrap_or(NotStoredReason::Deadline),
+            Unstored::Itself | Unstored::Place => NotStoredReason::Deadline,
+        };
+        let others = named.iter().filter(|(path, _)| !self.not_stored.contains_key(*path));
+        self.held_back = others.map(|(path, why)| (path.clone(), reason(why))).collect();
+        let merged = merge3(base, &ours, theirs);
+        Part { ours, merged }
+    }
+
+    /// Takes in what became of the contents: those that were stored as they are by now, and what was not stored. Says
+    /// whether something was not.
+    pub(super) fn take_packed(&mut self, packed: &Packed) -> bool {
+        for (path, stored) in &packed.stored {
+            if let Some(row) = self.rows.get_mut(path) {
+                (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
+                row.pieces = stored.pieces.without_places();
+            }
+        }
+        self.not_stored.extend(packed.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
+        self.is_partial()
     }
 
     pub(super) fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
@@ -76,14 +147,34 @@ impl Local {
 
     /// Whether something of the scan is not stored.
     pub(super) fn is_partial(&self) -> bool {
-        !self.not_stored.is_empty() || !self.refused.is_empty()
+        !self.not_stored.is_empty() || !self.held_back.is_empty() || !self.refused.is_empty()
     }
 
     /// What is not stored, for the receipt.
     pub(super) fn lost(&self) -> Vec<NotStored> {
         let refused = self.refused.iter().map(|name| (name.clone(), NotStoredReason::NameRefused));
-        let paths = self.not_stored.iter().map(|(path, reason)| (path.to_string(), *reason));
+        let all = self.not_stored.iter().chain(&self.held_back);
+        let paths = all.map(|(path, reason)| (path.to_string(), *reason));
         paths.chain(refused).map(|(path, reason)| NotStored { path, reason }).collect()
+    }
+}
+
+/// The patterns whose matches are stored together or not at all; each has the syntax of an ignore rule.
+struct Together(Vec<Rules>);
+
+impl Together {
+    fn new(patterns: &[String]) -> Self {
+        let only = |pattern: &String| RuleOptions { git: true, extra: vec![pattern.clone()] };
+        Self(patterns.iter().map(|pattern| Rules::from_files([], &only(pattern))).collect())
+    }
+
+    /// The patterns that match a file.
+    fn of(&self, path: &RelPath) -> Vec<usize> {
+        let matches = |rules: &Rules| {
+            let verdict = rules.verdict(path, Kind::File);
+            !verdict.stored && verdict.source.as_deref() == Some("STOPOVER_IGNORE")
+        };
+        self.0.iter().enumerate().filter(|(_, rules)| matches(rules)).map(|(at, _)| at).collect()
     }
 }
 

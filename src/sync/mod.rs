@@ -5,18 +5,21 @@
 //! know who called it (a person, a child of PID 1) nor how its results are printed.
 
 mod base;
-#[allow(dead_code, reason = "commits of live workspaces are built on it")]
+#[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod catch_up;
 mod commit;
+mod commit_notes;
 #[allow(dead_code, unused_imports, reason = "live workspaces are written and read by what comes next")]
 mod contents;
 mod control;
 mod delete;
 mod error;
+mod first_live;
 mod found;
 mod history;
 mod import;
 mod inventory;
+mod live_commit;
 mod live_pull;
 mod live_restore;
 mod live_tree;
@@ -29,6 +32,7 @@ mod packed;
 #[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod packs;
 mod past;
+mod plain_commit;
 mod prune;
 mod publish;
 mod pull;

@@ -23,8 +23,9 @@ const TRIES: u32 = 8;
 /// What became of a head.
 #[derive(Debug)]
 pub(super) enum Published {
-    /// It is, or was, the workspace's head: the commit is durable.
-    Won,
+    /// It is, or was, the workspace's head: the commit is durable. With the version it has, where others are not on top
+    /// of it already.
+    Won(Option<Box<HeadAt>>),
     /// Another writer's is; plan again.
     Lost,
     /// The workspace was deleted, or made anew.
@@ -40,12 +41,15 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
     for _ in 0..TRIES {
         let condition = old.map_or(PutIf::Absent, |old| PutIf::Match(&old.etag));
         match store.put(HEAD_KEY, bytes.clone(), condition, Some("application/json")).await? {
-            Put::Done(_) => return Ok(Published::Won),
+            Put::Done(etag) => return Ok(Published::Won(Some(Box::new(HeadAt { head: new.clone(), etag })))),
             Put::Refused | Put::Missing => {}
             Put::Uncertain(error) => last = Some(error),
         }
         match (read_head(store).await?, old) {
-            (Some(now), _) if is_ours(&now.head, new) => return Ok(Published::Won),
+            (Some(now), _) if is_ours(&now.head, new) => {
+                let is_on_top = now.head.write_id == new.write_id;
+                return Ok(Published::Won(Some(Box::new(now)).filter(|_| is_on_top)));
+            }
             (Some(now), Some(old)) if now.etag == old.etag => {}
             (None, None) => {}
             (None, Some(_)) => return Ok(Published::Gone),
@@ -109,7 +113,17 @@ fn check_size(rows: u64, bytes: u64, workspace: &str) -> Result<(), SyncError> {
     )))
 }
 
-/// Writes the tree, and makes the head that names it.
+/// Writes the tree of `id`, which has so many rows.
+pub(super) async fn put_tree(store: &Store, id: &SnapshotId, rows: u64, bytes: Vec<u8>) -> Result<(), SyncError> {
+    check_size(rows, bytes.len() as u64, &store.url())?;
+    // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
+    match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
+        Put::Done(_) | Put::Refused | Put::Missing => Ok(()),
+        Put::Uncertain(error) => Err(error.into()),
+    }
+}
+
+/// Writes the tree of a plain workspace, and makes the head that names it.
 pub(super) async fn next_head(
     store: &Store,
     head: Option<&HeadAt>,
@@ -138,12 +152,7 @@ pub(super) async fn next_head(
     };
     let bytes =
         tree.encode().map_err(|error| SyncError::format(&error, &format!("the new tree {id}"), &store.url()))?;
-    check_size(lines as u64, bytes.len() as u64, &store.url())?;
-    // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
-    match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
-        Put::Done(_) | Put::Refused | Put::Missing => {}
-        Put::Uncertain(error) => return Err(error.into()),
-    }
+    put_tree(store, &id, lines as u64, bytes).await?;
     Ok(match old {
         None => Head::first_plain(id, random()?, written),
         Some(head) if head.state == HeadState::Deleted => head.reborn_plain(id, random()?, written),

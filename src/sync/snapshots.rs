@@ -5,6 +5,8 @@
 
 use std::{io::Read, sync::Arc};
 
+use futures_util::FutureExt;
+
 use super::{
     SyncError,
     remote::{HeadAt, blocking},
@@ -116,7 +118,7 @@ pub(super) async fn read_snapshot(
     cache: Option<&State>,
     id: &SnapshotId,
 ) -> Result<Option<Snapshot>, SyncError> {
-    read(store, cache, id).await
+    read(store, cache, id).boxed_local().await
 }
 
 /// The snapshot that `head` names, which must be there.
@@ -142,7 +144,7 @@ pub(super) async fn read_mirror(
     cache: Option<&State>,
     id: &SnapshotId,
 ) -> Result<Option<MirrorAt>, SyncError> {
-    read(store, cache, id).await
+    read(store, cache, id).boxed_local().await
 }
 
 /// The newest mirror: that of head's snapshot, else the one that head names.
@@ -229,6 +231,12 @@ fn keep(state: &State, name: &str, bytes: &[u8]) {
         tracing::debug!("{error}");
         let _ = state.forget(name);
     }
+}
+
+/// The snapshot of the mirror that was kept.
+pub(super) fn kept_mirror(state: &State) -> Option<SnapshotId> {
+    let bytes = state.read(MIRROR.own).ok()??;
+    Mirror::decode_header(&bytes[..], &Limits::default()).ok().map(|header| header.id)
 }
 
 /// Keeps the head that was read or written last.

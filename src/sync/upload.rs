@@ -119,7 +119,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             let removed = tombstones(&outcome.undeleted, &found.import.markers, &rows);
             let next = next_head(&store, head, true, receipt.partial, &rows, removed).await?;
             match publish(&store, head, &next).await? {
-                Published::Won => receipt.snapshot = told(&next),
+                Published::Won(_) => receipt.snapshot = told(&next),
                 Published::Lost | Published::Gone => continue,
             }
         }

@@ -1,0 +1,182 @@
+//! What a commit notes of itself in the state directory, and what it tells users by the way.
+
+use std::collections::BTreeSet;
+
+use super::{
+    SyncError,
+    commit::Committer,
+    pull::look_closely,
+    remote::{blocking, read_head},
+    session::{boot_id, set_origin, totals},
+    snapshots::read_snapshot,
+};
+use crate::{
+    rows::{Kind, RelPath, Row, Rows},
+    snapshot::{Head, SnapshotId},
+    state::{Mine, Pending, Ready, State},
+    store::Store,
+    worktree::{Directory, Presence, Scan},
+};
+
+impl Committer<'_> {
+    /// Notes what becomes O when this commit is found in a head. Says whether that was possible: what an app wrote
+    /// until the disk was full must not be lost because of a note. The old ones stay true then: they are what the
+    /// directory took in before, and a later merge finds both sides alike.
+    pub(super) fn note_pending(&mut self, next: &Head, ours: &Rows) -> Result<bool, SyncError> {
+        let Some(id) = &next.snapshot else { return Ok(false) };
+        let pending = Pending { snapshot: id.to_string(), birth: next.birth.to_string(), seq: next.seq };
+        let mine = Mine { pending: Some(pending), ..self.mine.clone() };
+        let note = || {
+            set_origin(&self.state, "origin.pending", ours, id)?;
+            Ok(self.state.set_mine(&mine)?)
+        };
+        let mut noted = note();
+        if matches!(&noted, Err(SyncError::State(error)) if error.is_out_of_room()) {
+            // Room is where the index was: that one is only made again.
+            for name in ["origin.pending", "index", "touched"] {
+                self.state.forget(name)?;
+            }
+            noted = note();
+        }
+        match noted {
+            Ok(()) => {
+                self.mine = mine;
+                Ok(true)
+            }
+            Err(SyncError::State(error)) if error.is_out_of_room() => {
+                tracing::warn!("the commit goes on, but the next one has to compare more: {error}");
+                self.state.forget("origin.pending")?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The commit is durable: what its scan saw is what the directory took in.
+    pub(super) fn settle(&mut self, next: &Head, ours: Rows, noted: bool) -> Result<(), SyncError> {
+        if noted {
+            self.state.promote("origin.pending", "origin")?;
+        }
+        self.origin = Some(ours);
+        let id = next.snapshot.as_ref().map(ToString::to_string);
+        self.mine = Mine {
+            snapshot: id.clone(),
+            birth: Some(next.birth.to_string()),
+            seen: id,
+            seq: next.seq,
+            pending: None,
+            imported: false,
+            tombstone: None,
+            ..self.mine.clone()
+        };
+        // The commit is durable, whatever becomes of the notes; they say less then, nothing wrong.
+        if noted && let Err(error) = self.state.set_mine(&self.mine) {
+            tracing::warn!("the commit is durable, but could not be noted here: {error}");
+        }
+        self.state.forget("sent")?;
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.save_index();
+        Ok(())
+    }
+
+    /// Without it the next scan reads more.
+    pub(super) fn save_index(&self) {
+        if let Err(error) = self.index.save(&self.state.path().join("index")) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    /// What users should not have to discover by loss.
+    pub(super) fn warn(&self, scan: &Scan) {
+        let ignored: u64 = scan.ignored.iter().map(|rule| rule.files).sum();
+        if ignored > 0 {
+            let first = scan.ignored.first().map(|rule| format!("{:?} of {}", rule.rule, rule.source));
+            tracing::info!(
+                "{ignored} files are not stored because the rules ignore them, most by {}; `stopover status` says more",
+                first.unwrap_or_default()
+            );
+        }
+        if scan.dropped_bits > 0 {
+            tracing::info!("{} files have setuid, setgid or sticky bits, which are not kept", scan.dropped_bits);
+        }
+        for mount in &scan.mounts {
+            tracing::warn!("{mount} is a mount point: what is on it is not stored");
+        }
+    }
+
+    /// A file that was stored before the rules ignored it keeps its object until it is removed; its edits are lost with
+    /// this disk, so each such file is named.
+    pub(super) async fn warn_of_ignored_edits(&self, scan: &Scan) -> Result<(), SyncError> {
+        let Some(origin) = &self.origin else { return Ok(()) };
+        let seen: BTreeSet<&RelPath> =
+            scan.unreadable.iter().map(|(path, _)| path).chain(&scan.changing).chain(&scan.mounts).collect();
+        let unseen = |path: &RelPath| {
+            !scan.rows.contains_key(path) && !seen.contains(path) && !path.ancestors().any(|up| seen.contains(&up))
+        };
+        let ignored: Vec<(RelPath, Row)> = origin
+            .iter()
+            .filter(|(path, row)| row.kind == Kind::File && unseen(path))
+            .map(|(path, row)| (path.clone(), row.clone()))
+            .collect();
+        if ignored.is_empty() {
+            return Ok(());
+        }
+        let dir = self.dir.try_clone()?;
+        let is_edited = move |(path, row): &(RelPath, Row)| match dir.look(path) {
+            Presence::There(stat) if stat.kind == Some(Kind::File) => {
+                (stat.size, stat.mtime_ns) != (row.size, row.mtime_ns)
+                    && look_closely(&dir, path).is_some_and(|there| !there.same_content(row))
+            }
+            _ => false,
+        };
+        let edited: Vec<_> = blocking(move || ignored.into_iter().filter(is_edited).collect()).await?;
+        for (path, _) in &edited {
+            tracing::warn!(
+                "{path} was stored before the rules ignored it, and was edited since: the edit is not stored; \
+                 `stopover explain` names the rule"
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn warn_of_size(&self, rows: &Rows) {
+        let (_, bytes, _) = totals(rows);
+        if bytes > self.config.size_warning_mb.saturating_mul(1 << 20) {
+            tracing::warn!(
+                "{} holds {} MiB, more than WORKSPACE_SIZE_WARNING_MB={}",
+                self.url,
+                bytes >> 20,
+                self.config.size_warning_mb
+            );
+        }
+    }
+}
+
+/// What a directory without notes belongs to, as PID 1 remembers it.
+pub(super) async fn remember(
+    store: &Store,
+    state: &State,
+    dir: &Directory,
+    url: &str,
+    pulled: Option<&str>,
+) -> Result<(Mine, Option<Rows>), SyncError> {
+    tracing::warn!("{} was removed: everything is hashed again", state.path().display());
+    let mut mine = Mine { workspace: url.to_owned(), directory: Some(dir.identity()), ..Mine::default() };
+    let mut rows = None;
+    if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok()) {
+        let (tree, head) = futures_util::future::try_join(read_snapshot(store, None, &id), read_head(store)).await?;
+        // Only who deletes a workspace removes its trees, or its head.
+        let Some(head) = head.filter(|at| tree.is_some() || at.head.knows(&id)) else {
+            return Err(SyncError::Deleted(url.to_owned(), dir.path().display().to_string()));
+        };
+        mine.birth = Some(head.head.birth.to_string());
+        mine.snapshot = Some(id.to_string());
+        mine.seen = Some(id.to_string());
+        mine.seq = id.seq();
+        rows = tree.map(|tree| tree.whole.rows.clone());
+    }
+    state.set_mine(&mine)?;
+    // What PID 1 restored it restored in this boot.
+    state.set_ready(&Ready { pulled: mine.snapshot.clone(), boot: boot_id(), flushed: false })?;
+    Ok((mine, rows))
+}

@@ -1,0 +1,126 @@
+//! What only the first snapshot needs, the one that makes a plain workspace live: content that is in the live tree alone
+//! (ignored by now, or changed here without being stored), and the mirror that the import stands for.
+
+use std::{
+    collections::BTreeSet,
+    fs::{DirBuilder, File, OpenOptions},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::FutureExt;
+
+use super::{
+    SyncError,
+    commit::{Attempt, Committer},
+    import::hash_object,
+    live_commit::Theirs,
+    packs::{Packer, Wanted},
+    remote::random,
+};
+use crate::{
+    plan::{Content, Held, Mirror},
+    rows::{Kind, RelPath, Row, Rows},
+    snapshot::SnapshotId,
+    store::{Fetched, Sink, Store},
+    worktree::Directory,
+};
+
+/// Puts the content of `lost` files into packs, from their live objects. What is not there any more stays lost.
+pub(super) async fn fetch(
+    committer: &mut Committer<'_>,
+    attempt: Attempt<'_>,
+    seq: u64,
+    lost: &BTreeSet<RelPath>,
+    theirs: &Rows,
+) -> Result<(), SyncError> {
+    let staging = Staging::new(&committer.state.path().join("staging"))?;
+    let mut wanted = Vec::new();
+    for path in lost {
+        let Some(row) = theirs.get(path).filter(|row| row.etag.is_some() && row.kind == Kind::File) else { continue };
+        let name = wanted.len().to_string();
+        if staging.fetch(&committer.store, path, row, &name).await? {
+            let path = RelPath::new(name).map_err(|error| SyncError::System(error.to_string()))?;
+            wanted.push(Wanted { path, row: row.clone() });
+        }
+    }
+    let stop = || attempt.control.time_is_up();
+    let mut packer = Packer {
+        store: &committer.store,
+        dir: &Directory::open(&staging.0)?,
+        attempt: SnapshotId::new(seq, random()?),
+        next: 0,
+        hurry: false,
+        stop: &stop,
+        control: attempt.control,
+        events: attempt.events,
+    };
+    packer.pack(wanted, &mut committer.known).boxed_local().await?;
+    Ok(())
+}
+
+/// The live tree as the import found it: which version held which content. What was refused, is ignored or came later
+/// is not in it, and so never deleted.
+pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Mirror {
+    let held = |row: &Row| {
+        let content = Content::of(row)?;
+        Some(Held { etag: row.etag.clone()?, content })
+    };
+    let rows = theirs.rows.iter().filter_map(|(path, row)| Some((path.clone(), held(row)?)));
+    let mut mirror = Mirror { rows: rows.collect(), markers: committer.markers() };
+    // An object that these credentials could not delete is explained, so that it does not come back.
+    for (path, etag) in theirs.removed.iter().filter_map(|(path, etag)| Some((path, etag.as_ref()?))) {
+        if mirror.rows.contains_key(path) {
+            continue;
+        }
+        let Ok(Some(meta)) = committer.store.head(&path.to_text()).await else { continue };
+        if meta.etag == *etag
+            && let Ok(Some(hash)) = hash_object(&committer.store, path, etag).await
+        {
+            let content = Content { hash, size: meta.size };
+            mirror.rows.insert(path.clone(), Held { etag: etag.clone(), content });
+        }
+    }
+    mirror
+}
+
+/// A private directory for what comes from the bucket only to go there again.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn new(below: &Path) -> Result<Self, SyncError> {
+        let name: String = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = below.join(format!("packing-{name}"));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| SyncError::System(format!("{} cannot be made: {error}", path.display())))?;
+        Ok(Self(path))
+    }
+
+    /// Fetches the version that `row` tells of; says whether it is there and what it should be.
+    async fn fetch(&self, store: &Store, path: &RelPath, row: &Row, name: &str) -> Result<bool, SyncError> {
+        let Some(etag) = &row.etag else { return Ok(false) };
+        let to = self.0.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
+        let file = file.map_err(|error| SyncError::System(format!("{} cannot be made: {error}", to.display())))?;
+        let fetched = store.fetch(&path.to_text(), etag, row.size, Arc::new(Incoming(file))).await?;
+        Ok(matches!(fetched, Fetched::Done(_)))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Incoming(File);
+
+impl Sink for Incoming {
+    fn write_at(&self, offset: u64, part: &[u8]) -> std::io::Result<()> {
+        self.0.write_all_at(part, offset)
+    }
+}
