@@ -26,14 +26,14 @@ use super::{
     packed::Packs,
     remote::{HeadAt, blocking, written},
     room::Room,
-    snapshots::{MirrorAt, is_mirror_kept, keep_mirror, read_mirror, read_snapshot},
+    snapshots::{MirrorAt, keep_mirror, read_mirror, read_snapshot},
     watch::Watch,
 };
 use crate::{
     plan::{self, Order, Step},
     report::{Events, Phase, Progress},
     rows::{ETag, RelPath, Rows},
-    snapshot::{FormatError, Head, HeadState, Mirror, MirrorHeader, SnapshotId, outgrown},
+    snapshot::{FormatError, HeadState, Mirror, MirrorHeader, SnapshotId, outgrown},
     state::State,
     store::{Put, PutIf, Store},
     worktree::Directory,
@@ -93,16 +93,6 @@ pub(super) struct CaughtUp {
     pub(super) name_refused: BTreeSet<RelPath>,
     /// Head names another snapshot by now: its writer goes on.
     pub(super) moved: bool,
-}
-
-/// Whether the live tree is known to have caught up with head's snapshot: its mirror exists.
-pub(super) async fn is_caught_up(store: &Store, state: Option<&State>, head: &Head) -> Result<bool, SyncError> {
-    let Some(id) = head.snapshot.filter(|_| head.state == HeadState::Live) else { return Ok(true) };
-    if state.is_some_and(|state| is_mirror_kept(state, &id)) {
-        return Ok(true);
-    }
-    // It is kept then, and the next time nobody is asked.
-    Ok(read_mirror(store, state, &id).await?.is_some())
 }
 
 impl CatchingUp<'_> {

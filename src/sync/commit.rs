@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Mutex,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
@@ -22,6 +22,7 @@ use super::{
     session::{
         connect, lock, open_directory, origin, refuse_read_only, scan_directory, settle_pending, told, workspace,
     },
+    snapshots::{keep_head, kept_head_since},
 };
 use crate::{
     config::Config,
@@ -34,6 +35,8 @@ use crate::{
     worktree::{Directory, Index, Scan},
 };
 
+/// How long the last head known is taken to be the present one while nothing is written.
+const HEAD_IS_READ_EVERY: Duration = Duration::from_secs(3600);
 /// How often a lost race is run again.
 const TRIES: u32 = 12;
 
@@ -192,7 +195,17 @@ impl<'a> Committer<'a> {
         let hurry = control.is_last();
         let index = std::mem::take(&mut self.index);
         let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
-        let (mut scan, mut head) = futures_util::future::try_join(scan, read_head(&self.store)).await?;
+        // The last head known will do for a plan where nothing says that it moved: if it has, the write of the next one
+        // finds out. The last commit reads it beside its scan; a checkpoint that finds nothing to do reads nothing.
+        let kept = if hurry { None } else { self.kept_head() };
+        let (mut scan, mut head) = match kept {
+            Some(kept) => (scan.await?, Some(kept)),
+            None => {
+                let read = futures_util::future::try_join(scan, read_head(&self.store)).await?;
+                self.keep(read.1.as_ref());
+                read
+            }
+        };
         let mut before = None;
         if !(quiet && control.is_last()) && missing(&scan.rows, self.origin.as_ref()).next().is_some() {
             // Somebody may be moving things: what is to be deleted must be missing twice.
@@ -213,15 +226,33 @@ impl<'a> Committer<'a> {
                 return Ok(self.stamped(receipt));
             }
             head = read_head(&self.store).await?;
+            self.keep(head.as_ref());
         }
         Err(SyncError::Contended(self.url.clone(), TRIES))
+    }
+
+    fn keep(&self, head: Option<&HeadAt>) {
+        if let Some(at) = head.filter(|at| at.head.state == HeadState::Live) {
+            keep_head(&self.state, at);
+        }
+    }
+
+    /// The head this directory read or wrote lately, if it is live and nothing is pending.
+    fn kept_head(&self) -> Option<HeadAt> {
+        let (at, age) = kept_head_since(&self.state)?;
+        let is_usable = at.head.state == HeadState::Live && self.mine.pending.is_none() && age < HEAD_IS_READ_EVERY;
+        is_usable.then_some(at)
     }
 
     /// One try; `None` where another writer was faster. A commit in the stop budget leaves a plain workspace plain: all
     /// of its content would have to go into packs.
     async fn try_once(&mut self, attempt: Attempt<'_>) -> Result<Option<Receipt>, SyncError> {
         let is_live = attempt.head.is_some_and(|at| at.head.state == HeadState::Live);
-        if is_live { self.try_live(attempt).boxed_local().await } else { self.try_plain(attempt).boxed_local().await }
+        if is_live || !attempt.control.is_last() {
+            self.try_live(attempt).boxed_local().await
+        } else {
+            self.try_plain(attempt).boxed_local().await
+        }
     }
 
     /// The receipt with what the commit has cost so far.
@@ -243,6 +274,18 @@ impl<'a> Committer<'a> {
         }
         if is_gone(&self.mine, head) {
             return Err(SyncError::Deleted(self.url.clone(), self.config.dir.display().to_string()));
+        }
+        // A head that descends from what this directory took in proves as much, and stays in the lineage longer.
+        let mine = self.mine.snapshot.as_deref().and_then(|id| id.parse().ok());
+        if let Some(at) = head.filter(|at| mine.is_some_and(|mine| at.head.has_in_lineage(&mine))) {
+            let seen = at.head.snapshot.map(|id| id.to_string());
+            if seen.is_some() && self.mine.seen != seen {
+                let mine = Mine { seen, seq: self.mine.seq.max(at.head.seq), ..self.mine.clone() };
+                match self.state.set_mine(&mine) {
+                    Ok(()) => self.mine = mine,
+                    Err(error) => tracing::debug!("{error}"),
+                }
+            }
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use super::{
     remote::{HeadAt, present_tree, random, written},
     retain::retain,
     session::{owners, with_abilities},
-    snapshots::{Snapshot, keep_head, keep_tree, kept_mirror, present_snapshot},
+    snapshots::{Snapshot, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
 };
 use crate::{
     config::{LiveTree, OnDeadline},
@@ -58,13 +58,20 @@ impl Committer<'_> {
             return Ok(Some(Receipt { durable: false, ..planned }));
         }
         let is_live = head.is_some_and(|at| at.head.state == HeadState::Live);
-        let has_changes = !changes(&theirs.rows, &merged.rows).is_empty();
+        let healing = self.found_again(&theirs.rows, &local);
+        let has_changes = !changes(&theirs.rows, &merged.rows).is_empty() || !healing.is_empty();
         let is_first = !is_live && (head.is_some() || !merged.rows.is_empty());
         if !has_changes && !is_first {
             return self.nothing_to_commit(attempt, &theirs, &merged, &local).await.map(Some);
         }
         let id = SnapshotId::new(head.map_or(1, |at| at.head.next_seq()), random()?);
-        self.known.plan_against(head.map(|at| at.head.gc), &theirs.rows);
+        if healing.is_empty() {
+            self.known.plan_against(head.map(|at| at.head.gc), &theirs.rows);
+        } else {
+            let mut whole = theirs.rows.clone();
+            whole.retain(|_, row| !healing.contains(&row.hash));
+            self.known.plan_against(head.map(|at| at.head.gc), &whole);
+        }
         let mut cuts = cuts_of(&theirs.rows);
         let packed = self.pack(attempt, id, &local, &merged, &cuts).await?;
         cuts.extend(cuts_of(&packed.stored));
@@ -128,6 +135,7 @@ impl Committer<'_> {
         events.durable(&self.stamped(receipt.clone()));
         self.committed = self.committed_files(&theirs.rows, &merged);
         let imported = if is_live { None } else { Some(first_live::mirror(self, &theirs).await) };
+        self.mine.lost.retain(|hash| Hash::from_hex(hash).is_none_or(|hash| !healing.contains(&hash)));
         self.settle(&next, ours, noted)?;
         keep_tree(&self.state, &bytes, is_whole);
         if let Some(at) = &at {
@@ -147,6 +155,19 @@ impl Committer<'_> {
             }
         }
         Ok(Some(receipt))
+    }
+
+    /// Contents that a pull did not find in the packs of the snapshot, and that are in the directory all the same.
+    fn found_again(&self, theirs: &Rows, local: &Local) -> BTreeSet<Hash> {
+        if self.mine.lost.is_empty() {
+            return BTreeSet::new();
+        }
+        let lost: BTreeSet<Hash> = self.mine.lost.iter().filter_map(|hash| Hash::from_hex(hash)).collect();
+        let files = |rows: &Rows| -> BTreeSet<Hash> {
+            rows.values().filter(|row| row.kind == Kind::File).map(|row| row.hash).collect()
+        };
+        let (theirs, here) = (files(theirs), files(local.rows()));
+        lost.into_iter().filter(|hash| theirs.contains(hash) && here.contains(hash)).collect()
     }
 
     /// The workspace as the others left it; `None` where its tree is gone because head has moved.
@@ -225,6 +246,8 @@ impl Committer<'_> {
             }
             match self.known.placed(&cut(row, cuts)) {
                 Some(placed) => *row = placed,
+                // As theirs has it, whatever became of it.
+                None if row.is_stored() => {}
                 None => drop(lost.insert(path.clone())),
             }
         }
@@ -287,7 +310,11 @@ impl Committer<'_> {
                 LiveTree::On => LiveTreeState::Behind,
             };
             attempt.events.durable(&self.stamped(receipt.clone()));
-            keep_head(&self.state, at);
+            let is_current = at.head.snapshot.is_some_and(|id| is_mirror_kept(&self.state, &id));
+            if is_current && self.mine.refused.is_empty() && self.config.live_tree == LiveTree::On {
+                receipt.live_tree = LiveTreeState::Current;
+                return Ok(receipt);
+            }
             if attempt.quiet || !attempt.control.is_last() {
                 let at_hand: Vec<_> = at.head.snapshot.map(|id| (id, &theirs.rows)).into_iter().collect();
                 self.follow(attempt, at, &theirs.rows, &at_hand, None, &mut receipt).await;
@@ -308,7 +335,8 @@ impl Committer<'_> {
         imported: Option<&plan::Mirror>,
         receipt: &mut Receipt,
     ) {
-        if self.config.live_tree == LiveTree::Off && imported.is_none() {
+        let off = self.config.live_tree == LiveTree::Off;
+        if off && imported.is_none() {
             return;
         }
         let control = attempt.control;
@@ -335,7 +363,9 @@ impl Committer<'_> {
             control,
             events: attempt.events,
         };
-        match catching_up.run().boxed_local().await {
+        let caught_up =
+            if off { catching_up.write_imported().boxed_local().await } else { catching_up.run().boxed_local().await };
+        match caught_up {
             Ok(CaughtUp { current, not_deleted, outside, name_refused, .. }) => {
                 let denied = not_deleted.keys().map(|path| (path, "denied"));
                 receipt.not_deleted.extend(
@@ -349,7 +379,9 @@ impl Committer<'_> {
                 for path in name_refused {
                     tracing::warn!("{path} is in the snapshot, but the server takes no object of that name");
                 }
-                if current {
+                if off {
+                    receipt.live_tree = LiveTreeState::Off;
+                } else if current {
                     receipt.live_tree = LiveTreeState::Current;
                     self.caught_up();
                 } else {

@@ -5,11 +5,10 @@
 //! know who called it (a person, a child of PID 1) nor how its results are printed.
 
 mod base;
-#[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod catch_up;
 mod commit;
 mod commit_notes;
-#[allow(dead_code, unused_imports, reason = "live workspaces are written and read by what comes next")]
+#[allow(dead_code, unused_imports, reason = "catch-ups read large files with it")]
 mod contents;
 mod control;
 mod delete;
@@ -24,12 +23,9 @@ mod live_pull;
 mod live_restore;
 mod live_tree;
 mod local;
-#[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod mirrors;
 mod outgoing;
-#[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod packed;
-#[allow(dead_code, reason = "live workspaces are written and read by what comes next")]
 mod packs;
 mod past;
 mod plain_commit;
@@ -42,7 +38,6 @@ mod retain;
 mod rewind;
 mod room;
 mod session;
-#[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod snapshots;
 mod sources;
 #[cfg(test)]
@@ -50,7 +45,6 @@ mod test_bucket;
 #[cfg(test)]
 mod test_ground;
 mod upload;
-#[allow(dead_code, reason = "commits of live workspaces are built on it")]
 mod watch;
 mod which;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     SyncError,
-    remote::{HeadAt, random, read_head, written},
+    remote::{HeadAt, is_still, random, read_head, written},
 };
 use crate::{
     rows::{Pieces, Removed, Row, Rows},
@@ -38,11 +38,18 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
     let bytes = Bytes::from(new.encode());
     let mut pause = Duration::from_millis(100);
     let mut last = None;
+    let is_conditional = store.known_abilities().is_none_or(|abilities| abilities.conditional_puts());
     for _ in 0..TRIES {
+        // Where the server keeps no condition, the next best is to look at once before, and once after.
+        if !is_conditional && !is_still(store, old).await? {
+            return Ok(Published::Lost);
+        }
         let condition = old.map_or(PutIf::Absent, |old| PutIf::Match(&old.etag));
         match store.put(HEAD_KEY, bytes.clone(), condition, Some("application/json")).await? {
-            Put::Done(etag) => return Ok(Published::Won(Some(Box::new(HeadAt { head: new.clone(), etag })))),
-            Put::Refused | Put::Missing => {}
+            Put::Done(etag) if is_conditional => {
+                return Ok(Published::Won(Some(Box::new(HeadAt { head: new.clone(), etag }))));
+            }
+            Put::Done(_) | Put::Refused | Put::Missing => {}
             Put::Uncertain(error) => last = Some(error),
         }
         match (read_head(store).await?, old) {
@@ -72,10 +79,14 @@ pub(super) async fn rewrite(store: &Store, old: &HeadAt, new: &Head) -> Result<b
     let bytes = Bytes::from(new.encode());
     let mut pause = Duration::from_millis(100);
     let mut last = None;
+    let is_conditional = store.known_abilities().is_none_or(|abilities| abilities.conditional_puts());
     for _ in 0..TRIES {
+        if !is_conditional && !is_still(store, Some(old)).await? {
+            return Ok(false);
+        }
         match store.put(HEAD_KEY, bytes.clone(), PutIf::Match(&old.etag), Some("application/json")).await? {
-            Put::Done(_) => return Ok(true),
-            Put::Refused | Put::Missing => {}
+            Put::Done(_) if is_conditional => return Ok(true),
+            Put::Done(_) | Put::Refused | Put::Missing => {}
             Put::Uncertain(error) => last = Some(error),
         }
         match read_head(store).await? {

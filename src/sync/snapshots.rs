@@ -3,7 +3,11 @@
 //!
 //! A kept copy is a cache: what is damaged, cut or of another snapshot counts as missing.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::Read,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures_util::FutureExt;
 
@@ -239,20 +243,27 @@ pub(super) fn kept_mirror(state: &State) -> Option<SnapshotId> {
     Mirror::decode_header(&bytes[..], &Limits::default()).ok().map(|header| header.id)
 }
 
-/// Keeps the head that was read or written last.
+/// Keeps the head that was read or written last, with the time.
 pub(super) fn keep_head(state: &State, head: &HeadAt) {
-    let mut bytes = head.etag.as_str().as_bytes().to_vec();
-    bytes.push(b'\n');
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut bytes = format!("{now} {}\n", head.etag.as_str()).into_bytes();
     bytes.extend(head.head.encode());
     keep(state, HEAD, &bytes);
 }
 
 /// The head that was kept.
 pub(super) fn kept_head(state: &State) -> Option<HeadAt> {
+    Some(kept_head_since(state)?.0)
+}
+
+/// The head that was kept, and when it was read or written; a time in the future counts as very old.
+pub(super) fn kept_head_since(state: &State) -> Option<(HeadAt, Duration)> {
     let bytes = state.read(HEAD).ok()??;
     let at = bytes.iter().position(|byte| *byte == b'\n')?;
-    let etag = std::str::from_utf8(&bytes[..at]).ok().filter(|etag| !etag.is_empty())?;
-    Some(HeadAt { head: Head::decode(&bytes[at + 1..]).ok()?, etag: ETag::new(etag) })
+    let (time, etag) = std::str::from_utf8(&bytes[..at]).ok()?.split_once(' ').filter(|(_, etag)| !etag.is_empty())?;
+    let time = UNIX_EPOCH + Duration::from_secs(time.parse().ok()?);
+    let age = SystemTime::now().duration_since(time).unwrap_or(Duration::MAX);
+    Some((HeadAt { head: Head::decode(&bytes[at + 1..]).ok()?, etag: ETag::new(etag) }, age))
 }
 
 /// Whether the mirror of this snapshot is kept, so that it surely exists.

@@ -1,0 +1,102 @@
+//! Live workspaces from the first checkpoint on: packs and head come first, the live tree follows, and the next
+//! container has it all.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use support::{
+    servers::Server,
+    story::{Directory, Ended, Story},
+};
+
+fn receipt(directory: &Directory) -> serde_json::Value {
+    directory.stopover(&["commit", "--json"]).exits(0).json()
+}
+
+fn pulled(story: &Story, name: &str) -> (Directory, Ended) {
+    let directory = story.directory(name);
+    let ended = directory.pull().exits(0);
+    (directory, ended)
+}
+
+#[test]
+fn the_first_checkpoint_makes_a_workspace_live() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        story.object("from/outside.txt", "theirs").object("kept.txt", "kept");
+        let (here, _) = pulled(&story, "here");
+        here.file("new.txt", "new").link("current", "new.txt").folder("bare").mode("kept.txt", 0o640);
+        let first = receipt(&here);
+        assert!(first["snapshot"].as_str().unwrap().starts_with("0000000001-"), "{first}");
+        assert_eq!((&first["live_tree"], &first["partial"]), (&"current".into(), &false.into()), "{first}");
+        assert_eq!(story.object_text("new.txt"), "new");
+        let (there, ended) = pulled(&story, "there");
+        ended.printed("restored snapshot 1 (3 files");
+        assert_eq!((there.text("new.txt"), there.text("from/outside.txt")), ("new".into(), "theirs".into()));
+        assert_eq!((there.mode_of("kept.txt"), there.text("current")), (0o640, "new".to_owned()));
+        assert!(there.has("bare"));
+        // One file changed: a pack, a tree, head, its object, the mirror.
+        here.file("new.txt", "newer");
+        let second = receipt(&here);
+        assert_eq!((&second["files_changed"], &second["live_tree"]), (&1.into(), &"current".into()), "{second}");
+        println!("{}: one changed file costs {} requests", server.name(), second["requests"]);
+        assert!(second["requests"].as_u64().unwrap() <= 8, "{second}");
+        assert_eq!(story.object_text("new.txt"), "newer");
+        // Removed here, it is gone there, and from the live tree.
+        here.remove("from/outside.txt");
+        receipt(&here);
+        assert!(!story.has_object("from/outside.txt"));
+        there.pull().exits(0);
+        assert!(!there.has("from/outside.txt") && there.text("new.txt") == "newer");
+    }
+}
+
+#[test]
+fn what_two_directories_change_is_in_both() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        story.object("a.txt", "0").object("b.txt", "0").object("c.txt", "0");
+        let (one, _) = pulled(&story, "one");
+        receipt(&one);
+        let (other, _) = pulled(&story, "other");
+        one.file("a.txt", "one").file("b.txt", "one");
+        other.file("b.txt", "other").file("c.txt", "other");
+        receipt(&one);
+        let met = receipt(&other);
+        assert_eq!(met["conflicts"][0]["path"], "b.txt", "{met}");
+        let copy = met["conflicts"][0]["copy"].as_str().unwrap().to_owned();
+        let (next, _) = pulled(&story, "next");
+        assert_eq!(
+            (next.text("a.txt"), next.text("b.txt"), next.text("c.txt")),
+            ("one".into(), "other".into(), "other".into())
+        );
+        assert_eq!((next.text(&copy), story.object_text(&copy)), ("one".into(), "one".into()));
+        one.pull().exits(0);
+        other.pull().exits(0);
+        assert_eq!(one.paths(), other.paths());
+        let nothing = receipt(&one);
+        assert_eq!(
+            (&nothing["files_changed"], &nothing["snapshot"]),
+            (&0.into(), &serde_json::Value::Null),
+            "{nothing}"
+        );
+    }
+}
+
+#[test]
+fn a_container_that_was_live_stops_in_few_requests() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let (here, _) = pulled(&story, "here");
+        here.file("seed", "seed");
+        receipt(&here);
+        for n in 0..300 {
+            here.file(&format!("many/{n}.txt"), format!("content {n}"));
+        }
+        here.commit().exits(0);
+        let (there, ended) = pulled(&story, "there");
+        ended.printed("restored snapshot 2 (301 files");
+        assert_eq!(there.text("many/299.txt"), "content 299");
+        assert_eq!(story.object_text("many/17.txt"), "content 17");
+    }
+}
