@@ -14,11 +14,20 @@ use crate::{
     report::Unheard,
     rows::{Hash, Row, cut},
     snapshot::{
-        Counts, HEAD_KEY, PackId, Tree, TreeHeader, WriteId, Written, frame::FrameWriter, pack::PackWriter, pack_key,
+        Counts, HEAD_KEY, Head, PackId, Tree, TreeHeader, WriteId, Written, frame::FrameWriter, pack::PackWriter,
+        pack_key,
     },
     store::{Abilities, plain_etag},
     sync::test_bucket::{Asked, Bucket, Fate},
 };
+
+/// Whether the live tree is known to have caught up with head's snapshot: its mirror exists.
+async fn is_caught_up(store: &Store, state: Option<&State>, head: &Head) -> Result<bool, SyncError> {
+    match head.snapshot {
+        Some(id) => Ok(read_mirror(store, state, &id).await?.is_some()),
+        None => Ok(true),
+    }
+}
 
 fn path(text: &str) -> RelPath {
     RelPath::new(text).unwrap()
