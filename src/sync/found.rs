@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{
     SyncError, import,
-    live_pull::{Live, Read},
+    live_pull::{Live, Read, Tables},
     remote::{HeadAt, read_head_since},
 };
 use crate::{
@@ -45,17 +45,26 @@ pub(super) async fn look(store: &Store, ask: &Ask<'_>) -> Result<Found, SyncErro
     let mut known = ask.known.clone();
     let mut treeless: Option<ETag> = None;
     for _ in 0..import::TRIES {
-        let first = import::first_answer(store, read_head_since(store, known.take()));
-        let (head, listed) = if ask.live_tree {
-            let (head, listed) = futures_util::future::try_join(first, listing(store)).await?;
-            (head, Some(listed))
+        let first = async {
+            let head = import::first_answer(store, read_head_since(store, known.take())).await?;
+            match head {
+                Some(head) if head.head.state == HeadState::Live => {
+                    let tables = Tables::read(store, ask, &head).await?;
+                    Ok((Some(head), tables))
+                }
+                head => Ok((head, None)),
+            }
+        };
+        let ((head, tables), listed) = if ask.live_tree {
+            let (first, listed) = futures_util::future::try_join(first, listing(store)).await?;
+            (first, Some(listed))
         } else {
             (first.await?, None)
         };
         match head {
             Some(head) if head.head.state == HeadState::Live => {
                 let (etag, id) = (head.etag.clone(), head.head.snapshot);
-                match Live::read(store, ask, head, listed).await? {
+                match Live::read(store, ask, head, tables, listed).await? {
                     Read::Done(live) => return Ok(Found::Live(live)),
                     Read::Moved => {}
                     // A newer commit and a prune took it away: head tells.

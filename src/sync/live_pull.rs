@@ -75,12 +75,36 @@ pub(super) enum Read {
     NoTree,
 }
 
+/// A snapshot and the newest mirror, as they lie in the bucket.
+pub(super) struct Tables {
+    snapshot: Snapshot,
+    mirror: Option<MirrorAt>,
+}
+
+impl Tables {
+    /// Those of `head`; `None` where its tree, or the one that builds on, is not there. Who does not look at the live
+    /// tree needs no mirror.
+    pub(super) async fn read(store: &Store, ask: &Ask<'_>, head: &HeadAt) -> Result<Option<Self>, SyncError> {
+        let mirror = async { if ask.live_tree { newest_mirror(store, ask.cache, &head.head).await } else { Ok(None) } };
+        let snapshot = async {
+            match &head.head.snapshot {
+                Some(id) => read_snapshot(store, ask.cache, id).await,
+                None => Ok(None),
+            }
+        };
+        let (snapshot, mirror) = futures_util::future::try_join(snapshot, mirror).await?;
+        Ok(snapshot.map(|snapshot| Self { snapshot, mirror }))
+    }
+}
+
 impl Live {
-    /// Reads what belongs to `head`. Without `listed` the live tree says nothing.
+    /// Reads what others did since `head`, whose `tables` were read beside the listing. Without one the live tree says
+    /// nothing.
     pub(super) async fn read(
         store: &Store,
         ask: &Ask<'_>,
         mut head: HeadAt,
+        mut tables: Option<Tables>,
         listed: Option<Listing>,
     ) -> Result<Read, SyncError> {
         let listed = match listed {
@@ -92,9 +116,8 @@ impl Live {
             None => None,
         };
         for _ in 0..TRIES {
-            let Some(mut live) = Self::of(store, ask, head.clone(), listed.as_deref()).await? else {
-                return Ok(Read::NoTree);
-            };
+            let Some(tables_now) = tables.take() else { return Ok(Read::NoTree) };
+            let mut live = Self::of(ask, head.clone(), tables_now, listed.as_deref());
             if live.looks_untouched(store, ask.rules).await? {
                 return Ok(Read::Done(Box::new(live)));
             }
@@ -106,33 +129,18 @@ impl Live {
                     live.investigate(store).await?;
                     return Ok(Read::Done(Box::new(live)));
                 }
-                Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => head = now,
+                Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => {
+                    tables = Tables::read(store, ask, &now).await?;
+                    head = now;
+                }
                 _ => return Ok(Read::Moved),
             }
         }
         Err(SyncError::Contended(store.url(), TRIES))
     }
 
-    async fn of(
-        store: &Store,
-        ask: &Ask<'_>,
-        head: HeadAt,
-        listed: Option<&[Listed]>,
-    ) -> Result<Option<Self>, SyncError> {
-        let mirror = async {
-            match listed {
-                Some(_) => newest_mirror(store, ask.cache, &head.head).await,
-                None => Ok(None),
-            }
-        };
-        let snapshot = async {
-            match &head.head.snapshot {
-                Some(id) => read_snapshot(store, ask.cache, id).await,
-                None => Ok(None),
-            }
-        };
-        let (snapshot, mirror) = futures_util::future::try_join(snapshot, mirror).await?;
-        let Some(snapshot) = snapshot else { return Ok(None) };
+    fn of(ask: &Ask<'_>, head: HeadAt, tables: Tables, listed: Option<&[Listed]>) -> Self {
+        let Tables { snapshot, mirror } = tables;
         let mut refused_keys = Vec::new();
         let tree = match ask.options.state {
             Some(state) => without_state(snapshot.whole, state, &mut refused_keys),
@@ -154,7 +162,7 @@ impl Live {
         let refused_before = if ask.accept_deletes { BTreeMap::new() } else { ask.refused.clone() };
         let built_from = mirror.as_ref().and_then(|mirror| mirror.whole.header.built_from);
         let merged = Merged { rows: tree.rows.clone(), ..Merged::default() };
-        Ok(Some(Self {
+        Self {
             head,
             tree,
             built_from,
@@ -171,7 +179,7 @@ impl Live {
             refused_keys,
             outside: Outside::default(),
             wanted: Wanted { merged, ..Wanted::default() },
-        }))
+        }
     }
 
     /// A snapshot of the past, for its contents: others did nothing to it, and nobody looks at the live tree unless
