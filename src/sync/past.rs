@@ -51,7 +51,11 @@ impl Past {
         let (Some(pulling), Some(origin)) = (&self.pulling, &mut self.origin) else { return Ok(false) };
         let Some(id) = pulling.snapshot.as_deref().and_then(|id| id.parse().ok()) else { return Ok(false) };
         let is_gone = |path: &RelPath| !local.contains_key(path) && matches!(dir.look(path), Presence::Gone);
-        let Some(snapshot) = read_snapshot(store, None, &id).await? else {
+        let snapshot = match read_snapshot(store, None, &id).await {
+            Err(SyncError::Damaged { .. } | SyncError::Newer(_)) => None,
+            read => read?,
+        };
+        let Some(snapshot) = snapshot else {
             // Nobody knows what it made: that something is not there proves nothing then.
             origin.retain(|path, _| !is_gone(path));
             return Ok(true);

@@ -121,7 +121,7 @@ async fn pull_untimed(
         tracing::info!("restoring {url} to {}", config.dir.display());
     }
     let store = connect(config).await?;
-    for _ in 0..TRIES {
+    for first in std::iter::once(true).chain(std::iter::repeat_n(false, TRIES as usize - 1)) {
         let past = Past::read(state.as_ref(), &dir)?;
         let local_scan = scan_local(config, setting, &dir, past.index.clone());
         let found_rules = rules(config);
@@ -131,6 +131,8 @@ async fn pull_untimed(
         let ask = Ask { cache, ..ask(config, &found_rules, options, state.as_ref(), past.mine.as_ref(), &url) };
         let (scan, found) = futures_util::future::try_join(local_scan, look(&store, &ask)).await?;
         let url = url.clone();
+        // What the first try wrote was not there before it.
+        let guarded = guarded && first;
         let mut puller = Puller { guarded, config, setting, store: &store, dir: &dir, past, found, scan, url, begun };
         puller.settle(state.as_ref())?;
         puller.check_guards()?;
