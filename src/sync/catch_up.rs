@@ -95,6 +95,15 @@ pub(super) struct CaughtUp {
     pub(super) moved: bool,
 }
 
+/// Whether a snapshot has a mirror that can be read. It is kept then.
+async fn is_there(store: &Store, state: Option<&State>, id: &SnapshotId) -> Result<bool, SyncError> {
+    match read_mirror(store, state, id).await {
+        Ok(found) => Ok(found.is_some()),
+        Err(SyncError::Damaged { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl CatchingUp<'_> {
     /// Catches up, as far as it may. What is broken off is gone on with by the next one.
     ///
@@ -121,7 +130,7 @@ impl CatchingUp<'_> {
         if let (Some(imported), Some(id)) = (self.imported, self.head.head.snapshot) {
             let watch = Watch::new(self.store, self.head);
             let begun = Begun { id, old: None, replace: false, built_from: self.before_import() };
-            found.current = self.write_mirror(&begun, imported, &watch).await?;
+            found.current = Box::pin(self.write_mirror(&begun, imported, &watch)).await?;
             found.moved = watch.has_moved();
         }
         Ok(found)
@@ -136,7 +145,7 @@ impl CatchingUp<'_> {
 
     async fn catch_up(&self, found: &Mutex<CaughtUp>) -> Result<(), SyncError> {
         let tell = || found.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(begun) = self.begin().await? else {
+        let Some(begun) = Box::pin(self.begin()).await? else {
             tell().moved = true;
             return Ok(());
         };
@@ -150,7 +159,7 @@ impl CatchingUp<'_> {
             tell().current = true;
             return Ok(());
         }
-        let recent = self.recent(&begun).await?;
+        let recent = Box::pin(self.recent(&begun)).await?;
         let watch = Watch::new(self.store, self.head);
         let known = Known::new(self.rows, &mirror, recent.iter().map(AsRef::as_ref).collect(), self.refused);
         let plan = plan::catch_up(self.rows, &known.explained(), self.order);
@@ -160,7 +169,7 @@ impl CatchingUp<'_> {
             state: self.state,
             rows: self.rows,
             known: &known,
-            sent: self.sent()?,
+            sent: self.sent(),
             packs: Packs::new(self.store),
             room: Room::new(),
             watch: Arc::clone(&watch),
@@ -210,10 +219,12 @@ impl CatchingUp<'_> {
             );
         }
         let Some(next) = plan::next_mirror(&mirror, &plan, &ended, self.markers) else { return Ok(()) };
-        let current = self.write_mirror(&begun, &next, &watch).await?;
+        let current = Box::pin(self.write_mirror(&begun, &next, &watch)).await?;
         if let (true, Some(state)) = (current, self.state) {
             // From now on the mirror says it.
-            state.forget("sent")?;
+            if let Err(error) = state.forget("sent") {
+                tracing::debug!("{error}");
+            }
         }
         let mut found = tell();
         (found.current, found.moved) = (current, watch.has_moved());
@@ -309,9 +320,9 @@ impl CatchingUp<'_> {
     }
 
     /// What was put before and is in no mirror yet.
-    fn sent(&self) -> Result<Sent, SyncError> {
-        let noted = self.state.map(State::sent).transpose()?.unwrap_or_default();
-        Ok(Sent::new(noted))
+    fn sent(&self) -> Sent {
+        // What cannot be read was not noted.
+        Sent::new(self.state.and_then(|state| state.sent().ok()).unwrap_or_default())
     }
 
     /// Writes the mirror of head's snapshot, if head is still there; says whether it exists now.
@@ -342,26 +353,25 @@ impl CatchingUp<'_> {
         })?;
         let bytes = Bytes::from(bytes);
         // A sibling's is as true as this one; but overlays may have been made over it already.
-        let condition = if begun.replace { PutIf::Any } else { PutIf::Absent };
+        let mut replace = begun.replace;
         let key = begun.id.mirror_key();
         let mut pause = ASK;
         for _ in 0..TRIES {
             if (self.stop)() || !watch.is_still_after(Instant::now()).await? {
                 return Ok(false);
             }
-            match self.store.put(&key, bytes.clone(), condition, Some("application/zstd")).await? {
-                Put::Done(_) => {
-                    if let Some(state) = self.state {
-                        keep_mirror(state, &bytes, is_whole);
-                    }
-                    return Ok(true);
+            let condition = if replace { PutIf::Any } else { PutIf::Absent };
+            if let Put::Done(_) = self.store.put(&key, bytes.clone(), condition, Some("application/zstd")).await? {
+                if let Some(state) = self.state {
+                    keep_mirror(state, &bytes, is_whole);
                 }
-                Put::Refused | Put::Missing | Put::Uncertain(_) => {
-                    if self.store.head(&key).await?.is_some() {
-                        return Ok(true);
-                    }
-                }
+                return Ok(true);
             }
+            if Box::pin(is_there(self.store, self.state, &begun.id)).await? {
+                return Ok(true);
+            }
+            // Something is, but no mirror; or its base is gone.
+            replace = self.store.head(&key).await?.is_some();
             tokio::time::sleep(pause).await;
             pause *= 2;
         }

@@ -147,13 +147,8 @@ impl Stage {
         self.catch_up_with(to, &self.here, |_| {}).await.unwrap()
     }
 
-    async fn catch_up_with<'a>(
-        &'a self,
-        to: &'a Committed,
-        container: &'a Container,
-        other: impl FnOnce(&mut CatchingUp<'a>),
-    ) -> Result<CaughtUp, SyncError> {
-        let mut catching = CatchingUp {
+    fn catching_up<'a>(&'a self, to: &'a Committed, container: &'a Container) -> CatchingUp<'a> {
+        CatchingUp {
             store: &self.bucket.store,
             dir: &container.dir,
             state: Some(&container.state),
@@ -167,9 +162,18 @@ impl Stage {
             stop: &|| false,
             control: &self.control,
             events: &Unheard,
-        };
+        }
+    }
+
+    async fn catch_up_with<'a>(
+        &'a self,
+        to: &'a Committed,
+        container: &'a Container,
+        other: impl FnOnce(&mut CatchingUp<'a>),
+    ) -> Result<CaughtUp, SyncError> {
+        let mut catching = self.catching_up(to, container);
         other(&mut catching);
-        catching.run().await
+        Box::pin(catching.run()).await
     }
 
     /// The mirror of a snapshot, as anybody reads it.
@@ -242,50 +246,57 @@ async fn only_what_differs_is_sent_each_on_the_version_that_is_known() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_catch_up_that_is_stopped_anywhere_is_finished_by_the_next_of_anyone() {
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    TheSame,
+    Another,
+    TheNextCommit,
+}
+
+/// A catch-up that is stopped after so many changes, and another that goes on.
+async fn stopped_and_gone_on_with(opaque: bool, next: Next, stopped_after: u32) {
     let before: &[(&str, &[u8])] =
         &[("a", b"1"), ("b", b"1"), ("fd", b"1"), ("df/x", b"1"), ("z", b"1"), ("same", b"s")];
     let after: &[(&str, &[u8])] =
         &[("a", b"2"), ("b", b"longer"), ("fd/x", b"2"), ("df", b"2"), ("n", b"n"), ("same", b"s")];
     let later: &[(&str, &[u8])] = &[("a", b"3"), ("b", b"1"), ("df", b"2"), ("n", b"m"), ("same", b"s")];
+    let stage = Stage::new().await;
+    stage.bucket.shelf().opaque = opaque;
+    stage.catch_up(&stage.commit_here(before)).await;
+    std::fs::remove_file(stage.here.place.path().join("fd")).unwrap();
+    std::fs::remove_dir_all(stage.here.place.path().join("df")).unwrap();
+    let second = stage.commit_here(after);
+    let (stop, mut changes) = (Arc::new(AtomicBool::new(stopped_after == 0)), 0);
+    let stops = Arc::clone(&stop);
+    stage.bucket.on_request(move |asked, _| {
+        changes += u32::from(asked.is_change());
+        if changes >= stopped_after {
+            stops.store(true, Ordering::SeqCst);
+        }
+        if changes > stopped_after { Fate::Hangs } else { Fate::Served }
+    });
+    let is_stopped = || stop.load(Ordering::SeqCst);
+    let done = stage.catch_up_with(&second, &stage.here, |catching| catching.stop = &is_stopped).await;
+    assert!(!done.unwrap().current, "{stopped_after}");
+    stage.bucket.heal();
+    let other = Container::new();
+    let (to, container) = match next {
+        Next::TheSame => (second, &stage.here),
+        Next::Another => (second, &other),
+        Next::TheNextCommit => (stage.commit(later), &other),
+    };
+    let done = stage.catch_up_with(&to, container, |_| {}).await.unwrap();
+    assert!(done.current && done.outside.is_empty(), "{opaque} {next:?} {stopped_after}: {done:?}");
+    stage.is_caught_up(&to).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_catch_up_that_is_stopped_anywhere_is_finished_by_the_next_of_anyone() {
     for opaque in [false, true] {
-        for goes_on in ["the same", "another", "the next commit"] {
+        for next in [Next::TheSame, Next::Another, Next::TheNextCommit] {
             // Eight requests change the live tree, and then comes the mirror.
-            for stopped_after in 0..=8 {
-                let stage = Stage::new().await;
-                stage.bucket.shelf().opaque = opaque;
-                stage.catch_up(&stage.commit_here(before)).await;
-                std::fs::remove_file(stage.here.place.path().join("fd")).unwrap();
-                std::fs::remove_dir_all(stage.here.place.path().join("df")).unwrap();
-                let second = stage.commit_here(after);
-                let (stop, mut changes) = (Arc::new(AtomicBool::new(false)), 0);
-                let stops = Arc::clone(&stop);
-                stage.bucket.on_request(move |asked, _| {
-                    if asked.is_change() {
-                        changes += 1;
-                        stops.fetch_or(changes >= stopped_after, Ordering::SeqCst);
-                        if changes > stopped_after {
-                            return Fate::Hangs;
-                        }
-                    }
-                    Fate::Served
-                });
-                stop.store(stopped_after == 0, Ordering::SeqCst);
-                let is_stopped = || stop.load(Ordering::SeqCst);
-                let done = stage.catch_up_with(&second, &stage.here, |catching| catching.stop = &is_stopped).await;
-                assert!(!done.unwrap().current, "{stopped_after}");
-                stage.bucket.heal();
-                let other = Container::new();
-                let (to, container) = match goes_on {
-                    "the same" => (second, &stage.here),
-                    "another" => (second, &other),
-                    _ => (stage.commit(later), &other),
-                };
-                let done = stage.catch_up_with(&to, container, |_| {}).await.unwrap();
-                assert!(done.current && done.outside.is_empty(), "{opaque} {goes_on} {stopped_after}: {done:?}");
-                stage.is_caught_up(&to).await;
-            }
+            let all = (0..=8).map(|stopped_after| Box::pin(stopped_and_gone_on_with(opaque, next, stopped_after)));
+            futures_util::future::join_all(all).await;
         }
     }
 }
@@ -552,25 +563,11 @@ async fn a_mirror_is_whole_again_when_its_overlay_has_grown_unless_time_is_short
     let (read, _write) = std::io::pipe().unwrap();
     let hurried = Control::listen(File::from(OwnedFd::from(read)), true);
     for (control, is_whole) in [(&hurried, false), (&stage.control, true)] {
-        let catching = CatchingUp {
-            store: &stage.bucket.store,
-            dir: &stage.here.dir,
-            state: None,
-            head: &second.head,
-            rows: &second.rows,
-            at_hand: &[],
-            imported: None,
-            refused: &stage.none,
-            markers: &stage.none,
-            order: Order::ByPath,
-            stop: &|| false,
-            control,
-            events: &Unheard,
-        };
+        let catching = CatchingUp { state: None, control, ..stage.catching_up(&second, &stage.here) };
         stage.bucket.shelf().objects.remove(&second.id.mirror_key());
-        let begun = catching.begin().await.unwrap().unwrap();
+        let begun = Box::pin(catching.begin()).await.unwrap().unwrap();
         let watch = Watch::new(&stage.bucket.store, &second.head);
-        assert!(catching.write_mirror(&begun, &next, &watch).await.unwrap());
+        assert!(Box::pin(catching.write_mirror(&begun, &next, &watch)).await.unwrap());
         let bytes = stage.bucket.shelf().objects[&second.id.mirror_key()].bytes.clone();
         let header = Mirror::decode_header(&bytes[..], &crate::snapshot::Limits::default()).unwrap();
         assert_eq!(header.base.is_none(), is_whole);
@@ -698,4 +695,77 @@ async fn a_large_object_that_was_sent_before_is_neither_sent_nor_read_again() {
     );
     stage.is_caught_up(&first).await;
     assert!(stage.here.state.sent().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_snapshots_from_before_the_import_are_not_recent_and_say_what_their_objects_held() {
+    for with_import in [true, false] {
+        let stage = Stage::new().await;
+        stage.bucket.shelf().opaque = true;
+        let mut plain = stage.commit(&[("a", b"1"), ("b", b"1")]);
+        let mut imported = plan::Mirror::default();
+        for (at, row) in &mut plain.rows {
+            row.etag = Some(ETag::new(stage.bucket.shelf().put(&at.to_string(), b"1")));
+            let held = Held { etag: row.etag.clone().unwrap(), content: Content::of(row).unwrap() };
+            imported.rows.insert(at.clone(), held);
+        }
+        let mut head = plain.head.head.clone();
+        (head.state, head.history) = (HeadState::Plain, Vec::new());
+        let time = head.time;
+        let header = TreeHeader {
+            id: plain.id,
+            parent: None,
+            writer: String::new(),
+            quiet: true,
+            partial: false,
+            base: None,
+            time,
+        };
+        let rows =
+            plain.rows.iter().map(|(at, row)| (at.clone(), Row { pieces: crate::rows::Pieces::None, ..row.clone() }));
+        let tree = Tree { header, rows: rows.collect(), removed: BTreeMap::new() };
+        stage.bucket.shelf().put(&plain.id.tree_key(), &tree.encode().unwrap());
+        stage.commits.lock().unwrap()[0].head.head = head;
+        let first = stage.commit(&[("a", b"1"), ("b", b"2")]);
+        stage.bucket.asked();
+        let done = stage.catch_up_with(&first, &stage.here, |catching| {
+            catching.imported = Some(&imported).filter(|_| with_import);
+        });
+        assert!(done.await.unwrap().current);
+        let asked = stage.bucket.asked();
+        let is_read = |asked: &Asked| asked.method == "GET" && (asked.is_live() || asked.key == plain.id.tree_key());
+        let read: Vec<_> = asked.iter().filter(|asked| is_read(asked)).map(|asked| asked.key.clone()).collect();
+        assert_eq!(read, if with_import { vec![] } else { vec![plain.id.tree_key()] });
+        stage.is_caught_up(&first).await;
+        let mirror = read_mirror(&stage.bucket.store, None, &first.id).await.unwrap().unwrap();
+        assert_eq!(mirror.whole.header.built_from, Some(plain.id).filter(|_| with_import));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_live_tree_the_first_mirror_says_what_was_imported() {
+    let stage = Stage::new().await;
+    let held = Held { etag: ETag::new("\"1\""), content: Content { hash: Hash::of(b"1"), size: 1 } };
+    let imported = plan::Mirror { rows: [(path("a"), held)].into(), ..plan::Mirror::default() };
+    let first = stage.commit_here(&[("a", b"1"), ("b", b"2")]);
+    let catching = CatchingUp { imported: Some(&imported), ..stage.catching_up(&first, &stage.here) };
+    assert!(catching.write_imported().await.unwrap().current);
+    assert_eq!(stage.mirror(first.id).await.unwrap(), imported);
+    assert!(stage.bucket.shelf().live().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_whose_base_is_gone_counts_as_missing_and_is_written_anew() {
+    let stage = Stage::new().await;
+    let first = stage.commit_here(&[("a", b"1"), ("b", b"1")]);
+    stage.catch_up(&first).await;
+    let second = stage.commit_here(&[("a", b"2"), ("b", b"1")]);
+    assert!(stage.catch_up(&second).await.current);
+    stage.bucket.shelf().objects.remove(&first.id.mirror_key());
+    let other = Container::new();
+    let store = &stage.bucket.store;
+    assert!(!is_caught_up(store, Some(&other.state), &second.head.head).await.unwrap());
+    assert!(stage.catch_up_with(&second, &other, |_| {}).await.unwrap().current);
+    stage.is_caught_up(&second).await;
+    assert!(is_caught_up(store, Some(&other.state), &second.head.head).await.unwrap());
 }

@@ -169,6 +169,10 @@ impl Key<'_> {
                     Err(why) => return Ok(Answer::Left(why)),
                 },
             };
+            // Reading may have taken its time.
+            if !self.watch.is_still().await? {
+                return Ok(Answer::Moved);
+            }
             let is_file = matches!(&ready.from, Origin::Here(outgoing) if matches!(outgoing.body, Body::File(..)));
             let put = self.send(&key, &ready, row, condition).await;
             return Ok(match put {
