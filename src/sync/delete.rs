@@ -83,24 +83,40 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
             store = with_abilities(store, None, Probed { puts: true, deletes: true, ..Probed::default() }).await?;
             measured = true;
         }
-        let Some(stone) = bury(&store, head).await? else { continue };
-        begun = true;
-        sweep(&store, &stone, listed, events, &mut removed, &mut tried).await?;
+        match bury(&store, head).await? {
+            Buried::Stone(stone) => {
+                begun = true;
+                sweep(&store, &stone, listed, events, &mut removed, &mut tried).await?;
+            }
+            Buried::Built => begun = true,
+            Buried::Lost => {}
+        }
     }
     Err(SyncError::Contended(store.url(), ROUNDS))
 }
 
-/// Moves head to a tombstone; `None` if others were faster.
-async fn bury(store: &Store, head: Option<HeadAt>) -> Result<Option<HeadAt>, SyncError> {
+/// What became of a tombstone.
+enum Buried {
+    /// It lies there.
+    Stone(HeadAt),
+    /// It lay there, and others wrote over it: a new workspace, or their own tombstone.
+    Built,
+    /// Others were faster.
+    Lost,
+}
+
+/// Moves head to a tombstone.
+async fn bury(store: &Store, head: Option<HeadAt>) -> Result<Buried, SyncError> {
     let old = match &head {
         Some(at) => at.head.clone(),
         None => Head::first_plain(SnapshotId::new(1, random()?), random()?, written(store)?),
     };
     let stone = old.tombstone(random()?, written(store)?);
     if matches!(publish(store, head.as_ref(), &stone).await?, Published::Lost | Published::Gone) {
-        return Ok(None);
+        return Ok(Buried::Lost);
     }
-    Ok(read_head(store).await?.filter(|at| at.head.write_id == stone.write_id))
+    let now = read_head(store).await?.filter(|at| at.head.write_id == stone.write_id);
+    Ok(now.map_or(Buried::Built, Buried::Stone))
 }
 
 /// Deletes exactly what was listed, the live objects only in the version that was listed, and as long as the tombstone
