@@ -332,6 +332,11 @@ fn without_conditional_writes_a_prune_wants_to_be_alone_and_keeps_strays() {
     here.stopover(&["prune"]).exits(4).says("--sole-writer");
     assert_eq!(live.own_keys(), before);
     here.stopover(&["snapshots"]).exits(0).says(&stray.to_string()).never_says(&old.to_string());
+    // A write of head is looked at once before, and once after.
+    here.stopover(&["tag", "x", "1"]).exits(0);
+    let heads = attic.front.seen().into_iter().filter(|seen| seen.class == Class::Head && seen.op != "HeadObject");
+    let last: Vec<_> = heads.map(|seen| seen.op).collect();
+    assert_eq!(last[last.len() - 4..], ["GetObject", "GetObject", "PutObject", "GetObject"]);
     // The stray has all that it needs: the tree it builds on, and its pack.
     here.stopover(&["diff", &stray.to_string(), "1"]).exits(0).printed("D\tlost");
     here.stopover(&["prune", "--sole-writer"]).exits(0).says(&stray.to_string()).printed("swept 2 objects");
@@ -464,4 +469,109 @@ fn what_a_pack_of_the_past_lacks_is_taken_from_the_live_tree_or_named() {
     here.stopover(&["restore", "1", "--to", &place("lost")]).exits(1).says("the first is a");
     here.stopover(&["restore", "1", "--to", &place("partial"), "--allow-partial"]).exits(3).says("not brought back: a");
     assert_eq!(story.directory("partial").paths(), ["sub/", "sub/b"]);
+}
+
+/// A directory that holds the workspace, as it was before `three` of its snapshots.
+fn pulled(story: &Story) -> Directory {
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here
+}
+
+#[test]
+fn a_directory_goes_back_between_two_commits_and_nothing_is_lost() {
+    for server in servers() {
+        let story = Story::on(&server);
+        let (live, [one, _, three]) = three(&story);
+        let here = pulled(&story);
+        here.file("a", "not committed yet").file("new/d", "4").file("x.log", "ignored");
+        here.stopover(&["restore", "1", "--dry-run"]).exits(0).printed("would bring back 2 files").printed("remove 2");
+        assert_eq!((here.text("a"), live.head().unwrap().snapshot), ("not committed yet".into(), Some(three)));
+
+        let told = here.stopover(&["restore", "1", "--json"]).exits(0).json();
+        assert_eq!(here.paths(), ["a", "sub/", "sub/b", "x.log"]);
+        assert_eq!((here.text("a"), here.text("sub/b")), ("1".into(), "2".into()));
+        assert_eq!(
+            (&told["snapshot"], &told["files"], &told["removed"]),
+            (&json!(one.to_string()), &json!(2), &json!(2))
+        );
+        let head = live.head().unwrap();
+        assert_eq!((head.seq, head.snapshot.map(|id| json!(id.to_string()))), (5, Some(told["after"].clone())));
+        assert_eq!(story.object_text("a"), "1");
+        assert!(!story.has_object("new/c"));
+
+        // One more restore is the way back.
+        let before = told["before"].as_str().unwrap();
+        here.stopover(&["restore", before]).exits(0);
+        assert_eq!(here.paths(), ["a", "new/", "new/c", "new/d", "x.log"]);
+        assert_eq!((here.text("a"), here.text("new/d")), ("not committed yet".into(), "4".into()));
+        assert_eq!(here.stopover(&["diff", before]).exits(0).stdout, "");
+        here.stopover(&["commit"]).exits(0).printed("nothing to commit");
+    }
+}
+
+#[test]
+fn only_the_paths_that_are_named_go_back_and_what_others_added_stays() {
+    let story = Story::on(&Server::here());
+    let (live, _) = three(&story);
+    let (here, there) = (pulled(&story), story.directory("there"));
+    there.pull().exits(0);
+    there.file("theirs", "another container's").commit().exits(0);
+    here.file("new/c", "edited");
+    let standing = here.stopover(&["restore", "1", "sub", "a"]).exits(0);
+    standing.printed("brought back 2 files");
+    assert_eq!(here.paths(), ["a", "new/", "new/c", "sub/", "sub/b"]);
+    assert_eq!((here.text("a"), here.text("new/c")), ("1".into(), "edited".into()));
+    // It was never in the directory: that it is not there is no deletion.
+    assert_eq!(story.object_text("theirs"), "another container's");
+    assert!(live.head().unwrap().history.len() >= 5);
+    there.pull().exits(0);
+    assert_eq!(there.paths(), ["a", "new/", "new/c", "sub/", "sub/b", "theirs"]);
+
+    here.stopover(&["restore", "2", "nothing"]).exits(1).says("nothing is not in snapshot");
+    here.stopover(&["restore", "2", "/etc"]).exits(2).says("not in");
+    here.clone().with("STOPOVER_MODE", "read-only").stopover(&["restore", "2"]).exits(4).says("--to");
+    let elsewhere = story.directory("elsewhere");
+    elsewhere.file("mine", "1");
+    elsewhere.stopover(&["restore", "2"]).says("stopover pull");
+    assert_eq!(elsewhere.paths(), ["mine"]);
+}
+
+#[test]
+fn what_no_commit_stored_is_neither_replaced_nor_removed() {
+    let story = Story::on(&Server::here());
+    let mut live = Live::in_story(&story);
+    live.commit(&[("kept.log", "stored once"), ("b", "1")]);
+    live.commit(&[("b", "2")]);
+    let here = pulled(&story);
+    // The rules ignore it: it is in no snapshot as it is.
+    here.file("kept.log", "only here");
+    let told = here.stopover(&["restore", "1"]).exits(3).says("not brought back: kept.log");
+    told.printed("brought back 1 file");
+    assert_eq!((here.text("kept.log"), here.text("b")), ("only here".into(), "1".into()));
+}
+
+#[test]
+fn in_a_container_the_supervisor_makes_both_commits() {
+    let story = Story::on(&Server::here());
+    let (live, [one, _, three]) = three(&story);
+    let container = story.directory("here").with("STOPOVER_CHECKPOINT", "off");
+    let running = container.start_run(&["sh", "-c", "echo up; exec sleep 1000"]);
+    running.prints("up");
+    container.file("a", "edited by the app");
+    // Whoever asks has no keys to write with: those are the supervisor's.
+    let told = container.stopover(&["restore", "1", "a", "--json"]).exits(0).json();
+    running.logs("committed 1 file changed");
+    assert_eq!((container.text("a"), container.has("sub")), ("1".into(), false));
+    let head = live.head().unwrap();
+    assert_eq!(head.lineage[2..].len(), 3, "{three} and two more");
+    assert_eq!(told["after"], json!(head.snapshot.unwrap().to_string()));
+    assert_eq!(
+        head.entry(&head.lineage[3]).map(|entry| json!(entry.snapshot.to_string())),
+        Some(told["before"].clone())
+    );
+    running.term();
+    running.ends();
+    assert_eq!(live.head().unwrap().entry(&one).map(|entry| entry.files), Some(2));
+    assert_eq!(story.object_text("a"), "1");
 }

@@ -98,7 +98,7 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
 /// What became of a tombstone.
 enum Buried {
     /// It lies there.
-    Stone(HeadAt),
+    Stone(Box<HeadAt>),
     /// It lay there, and others wrote over it: a new workspace, or their own tombstone.
     Built,
     /// Others were faster.
@@ -112,11 +112,11 @@ async fn bury(store: &Store, head: Option<HeadAt>) -> Result<Buried, SyncError> 
         None => Head::first_plain(SnapshotId::new(1, random()?), random()?, written(store)?),
     };
     let stone = old.tombstone(random()?, written(store)?);
-    if matches!(publish(store, head.as_ref(), &stone).await?, Published::Lost | Published::Gone) {
-        return Ok(Buried::Lost);
-    }
-    let now = read_head(store).await?.filter(|at| at.head.write_id == stone.write_id);
-    Ok(now.map_or(Buried::Built, Buried::Stone))
+    Ok(match publish(store, head.as_ref(), &stone).await? {
+        Published::Won(Some(at)) => Buried::Stone(at),
+        Published::Won(None) => Buried::Built,
+        Published::Lost | Published::Gone => Buried::Lost,
+    })
 }
 
 /// Deletes exactly what was listed, the live objects only in the version that was listed, and as long as the tombstone

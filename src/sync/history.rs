@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     SyncError,
-    publish::rewrite,
+    publish::{Published, publish},
     remote::{HeadAt, now, read_head, written},
     session::{connect, refuse_read_only, with_abilities, with_noted_abilities},
     snapshots::{Snapshot, read_snapshot},
@@ -163,7 +163,7 @@ pub async fn tag(config: &Config, tag: &str, becomes: Tagging<'_>) -> Result<Tag
             let state = State::open(&config.state).ok().flatten();
             store = with_abilities(store, state.as_ref(), Probed { puts: true, ..Probed::default() }).await?;
         }
-        if rewrite(&store, &at, &next).await? {
+        if let Published::Won(_) = publish(&store, Some(&at), &next).await? {
             return Ok(tagged);
         }
     }

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use super::{
     SyncError,
     history::{age, named, strays_among},
-    publish::rewrite,
+    publish::{Published, publish},
     remote::{HeadAt, now, random, read_head, written},
     retain::retain,
     session::{connect, refuse_read_only, with_abilities, with_noted_abilities},
@@ -77,7 +77,7 @@ pub async fn prune(config: &Config, events: &dyn Events) -> Result<Pruned, SyncE
             return Ok(surplus.pruned);
         }
         let next = surplus.trimmed.pruned(random()?, written(&store)?);
-        if rewrite(&store, &surplus.at, &next).await? {
+        if let Published::Won(_) = publish(&store, Some(&surplus.at), &next).await? {
             delete(&store, std::mem::take(&mut surplus.objects), events).await?;
             return Ok(surplus.pruned);
         }

@@ -38,7 +38,7 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
     let bytes = Bytes::from(new.encode());
     let mut pause = Duration::from_millis(100);
     let mut last = None;
-    let is_conditional = store.known_abilities().is_none_or(|abilities| abilities.conditional_puts());
+    let is_conditional = store.abilities().is_none_or(|abilities| abilities.conditional_puts());
     for _ in 0..TRIES {
         // Where the server keeps no condition, the next best is to look at once before, and once after.
         if !is_conditional && !is_still(store, old).await? {
@@ -53,7 +53,7 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
             Put::Uncertain(error) => last = Some(error),
         }
         match (read_head(store).await?, old) {
-            (Some(now), _) if is_ours(&now.head, new) => {
+            (Some(now), _) if is_ours(&now.head, old.map(|old| &old.head), new) => {
                 let is_on_top = now.head.write_id == new.write_id;
                 return Ok(Published::Won(Some(Box::new(now)).filter(|_| is_on_top)));
             }
@@ -70,39 +70,6 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
         pause = (pause * 2).min(Duration::from_secs(2));
     }
     Err(last.map_or_else(|| useless_conditions(store), SyncError::from))
-}
-
-/// Moves head from `old` to `new`, which names the same snapshot (a prune, a tag): there is no new id that could be
-/// found in a lineage. Says whether it was applied; else another's write was, and everything is to be looked at anew.
-pub(super) async fn rewrite(store: &Store, old: &HeadAt, new: &Head) -> Result<bool, SyncError> {
-    new.check().map_err(|error| SyncError::format(&error, "the new head.json", &store.url()))?;
-    let bytes = Bytes::from(new.encode());
-    let mut pause = Duration::from_millis(100);
-    let mut last = None;
-    let is_conditional = store.known_abilities().is_none_or(|abilities| abilities.conditional_puts());
-    for _ in 0..TRIES {
-        if !is_conditional && !is_still(store, Some(old)).await? {
-            return Ok(false);
-        }
-        match store.put(HEAD_KEY, bytes.clone(), PutIf::Match(&old.etag), Some("application/json")).await? {
-            Put::Done(_) if is_conditional => return Ok(true),
-            Put::Done(_) | Put::Refused | Put::Missing => {}
-            Put::Uncertain(error) => last = Some(error),
-        }
-        match read_head(store).await? {
-            Some(now) if is_rewritten(&now.head, &old.head, new) => return Ok(true),
-            Some(now) if now.etag == old.etag => {}
-            _ => return Ok(false),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
-    Err(last.map_or_else(|| useless_conditions(store), SyncError::from))
-}
-
-/// Whether `now` is the head `new`, or came after it: `gc` never repeats.
-fn is_rewritten(now: &Head, old: &Head, new: &Head) -> bool {
-    now.write_id == new.write_id || new.gc != old.gc && now.gc == new.gc
 }
 
 fn useless_conditions(store: &Store) -> SyncError {
@@ -172,10 +139,12 @@ pub(super) async fn next_head(
 }
 
 /// Whether `now` is the head that was written, or one that came after it.
-fn is_ours(now: &Head, new: &Head) -> bool {
+fn is_ours(now: &Head, old: Option<&Head>, new: &Head) -> bool {
     match &new.snapshot {
-        Some(id) => now.has_in_lineage(id),
-        None => now.write_id == new.write_id,
+        Some(id) if old.is_none_or(|old| old.snapshot != new.snapshot) => now.has_in_lineage(id),
+        // A prune, a tag, a tombstone: the snapshot, if it names one, is in every lineage from before, too. But `gc`
+        // never repeats.
+        _ => now.write_id == new.write_id || old.is_none_or(|old| old.gc != new.gc) && now.gc == new.gc,
     }
 }
 
@@ -184,9 +153,43 @@ mod tests {
     use super::*;
     use crate::{
         rows::Place,
+        snapshot::{Counts, WriteId, Written},
         store::{GetIf, Got},
         sync::test_ground::{Ground, noise, path},
     };
+
+    #[test]
+    fn a_head_is_found_again_by_its_snapshot_or_by_what_else_is_new_in_it() {
+        let id = |seq: u8| SnapshotId::new(seq.into(), [seq; 6]);
+        let written = |write: u8| Written {
+            write_id: WriteId::new([write; 6]),
+            writer: String::new(),
+            time: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let commit = |old: Option<&Head>, seq: u8, write: u8| {
+            Head::live_over(old, id(seq), None, Counts::default(), [1; 6], written(write))
+        };
+        let old = commit(None, 1, 1);
+        let (ours, theirs) = (commit(Some(&old), 2, 2), commit(Some(&old), 9, 3));
+        let on_top = commit(Some(&ours), 3, 4);
+        for (now, expected) in [(&ours, true), (&on_top, true), (&old, false), (&theirs, false)] {
+            assert_eq!(is_ours(now, Some(&old), &ours), expected);
+        }
+        // Every head from now on has the snapshot that a prune names, whether it was applied or not.
+        let pruned = old.pruned([2; 6], written(5));
+        let after = commit(Some(&pruned), 2, 6);
+        for (now, expected) in [(&pruned, true), (&after, true), (&ours, false), (&old, false)] {
+            assert_eq!(is_ours(now, Some(&old), &pruned), expected);
+        }
+        let tagged = old.tagged(&id(1), "x", written(7)).unwrap();
+        for (now, expected) in [(&tagged, true), (&commit(Some(&tagged), 2, 8), false), (&ours, false)] {
+            assert_eq!(is_ours(now, Some(&old), &tagged), expected);
+        }
+        let stone = old.tombstone([3; 6], written(9));
+        for (now, expected) in [(&stone, true), (&pruned, false), (&stone.tombstone([4; 6], written(10)), false)] {
+            assert_eq!(is_ours(now, Some(&old), &stone), expected);
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_tree_of_a_plain_workspace_says_nothing_of_pieces() {
