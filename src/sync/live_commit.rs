@@ -4,7 +4,7 @@
 //! No tree is written that names content which is not in a pack.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     time::Instant,
 };
 
@@ -17,7 +17,8 @@ use super::{
     commit::{Attempt, Committer},
     first_live,
     local::{Local, Part},
-    packs::{Packed, Packer, Wanted},
+    making::{contents, counts, cuts_of, encode, place},
+    packs::Packer,
     publish::{Published, publish, put_tree},
     remote::{HeadAt, present_tree, random, written},
     retain::retain,
@@ -26,10 +27,10 @@ use super::{
 };
 use crate::{
     config::{LiveTree, OnDeadline},
-    plan::{self, Merged, Order, changes, units},
-    report::{LiveTreeState, NotDeleted, NotStoredReason, Receipt},
-    rows::{ETag, Hash, Kind, PIECE_BYTES, Pieces, RelPath, Removed, Row, Rows},
-    snapshot::{Counts, Head, HeadState, SnapshotId, Tree, TreeHeader, outgrown},
+    plan::{self, Merged, Order, changes},
+    report::{LiveTreeState, NotDeleted, Receipt},
+    rows::{ETag, Hash, Kind, RelPath, Removed, Rows},
+    snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     store::Probed,
 };
 
@@ -73,44 +74,69 @@ impl Committer<'_> {
             self.known.plan_against(head.map(|at| at.head.gc), &whole);
         }
         let mut cuts = cuts_of(&theirs.rows);
-        let packed = self.pack(attempt, id, &local, &merged, &cuts).await?;
-        cuts.extend(cuts_of(&packed.stored));
-        let was_cut_short = packed.not_stored.values().any(|reason| *reason == NotStoredReason::Deadline);
-        if was_cut_short && !control.time_is_up() || !quiet && control.app_is_gone() {
-            // The app is gone: the second scan begins at once, and what went up counts.
-            return Ok(Some(self.receipt(&theirs.rows, &merged, &local, quiet, None)));
-        }
-        let is_partial = local.take_packed(&packed);
-        if was_cut_short && self.config.on_deadline == OnDeadline::Old {
-            let receipt = self.receipt(&theirs.rows, &merged, &local, quiet, None);
-            return Ok(Some(Receipt { durable: false, ..receipt }));
-        }
-        let Part { ours, mut merged } = local.part(base, &theirs.rows, is_partial);
-        let mut lost = self.place(&mut merged.rows, &cuts);
-        if !lost.is_empty() && !is_live {
-            first_live::fetch(self, attempt, id.seq(), &lost, &theirs.rows).await?;
-            lost = self.place(&mut merged.rows, &cuts);
-        }
-        if !lost.is_empty() {
-            return self.without_place(attempt, &lost).await;
-        }
-        let counts = counts(&theirs.rows, &merged, quiet, is_partial);
-        let written = written(&self.store)?;
-        let header = TreeHeader {
-            id,
-            parent: head.and_then(|at| at.head.snapshot),
-            writer: written.writer.clone(),
-            quiet,
-            partial: is_partial,
-            base: None,
-            time: written.time,
-        };
-        let tree = Tree { header, rows: std::mem::take(&mut merged.rows), removed: Removed::new() };
-        let (tree, bytes, is_whole) = self.encode(tree, theirs.snapshot.as_ref(), control.is_last())?;
+        let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
+        let wanted = contents(&merged.rows, local.rows(), &self.known, &cuts, local.groups(), order);
+        let stop = || !quiet && control.app_is_gone() || control.time_is_up();
         // Whether head can be moved by a condition decides how careful one must be; measured once, then noted.
         let probed = Probed { puts: true, ..Probed::default() };
         self.store = with_abilities(self.store.clone(), Some(&self.state), probed).await?;
-        put_tree(&self.store, &id, tree.rows.len() as u64, bytes.clone()).await?;
+        let store = self.store.clone();
+        let dir = self.dir.try_clone()?;
+        let (store, dir, hurry) = (&store, &dir, control.is_last());
+        let mut packer = Packer { store, dir, attempt: id, next: 0, hurry, stop: &stop, control, events };
+        let (mut packed, mut last) = packer.pack_but_last(wanted, &mut self.known).boxed_local().await?;
+        cuts.extend(cuts_of(&packed.stored));
+        if packed.is_cut_short() && !control.time_is_up() || !quiet && control.app_is_gone() {
+            // The app is gone: the second scan begins at once, and what went up counts.
+            Packer::drop_last(last, &mut self.known);
+            return Ok(Some(self.receipt(&theirs.rows, &merged, &local, quiet, None)));
+        }
+        let written = written(&self.store)?;
+        let mut id = id;
+        let (ours, mut merged, tree, bytes, is_whole) = loop {
+            let is_partial = local.take_packed(&packed);
+            if packed.is_cut_short() && self.config.on_deadline == OnDeadline::Old {
+                Packer::drop_last(last, &mut self.known);
+                let receipt = self.receipt(&theirs.rows, &merged, &local, quiet, None);
+                return Ok(Some(Receipt { durable: false, ..receipt }));
+            }
+            let Part { ours, mut merged } = local.part(base, &theirs.rows, is_partial);
+            let mut lost = place(&mut merged.rows, &self.known, &cuts);
+            if !lost.is_empty() && !is_live {
+                first_live::fetch(self, attempt, id.seq(), &lost, &theirs.rows).await?;
+                lost = place(&mut merged.rows, &self.known, &cuts);
+            }
+            if !lost.is_empty() {
+                Packer::drop_last(last, &mut self.known);
+                return self.without_place(attempt, &lost).await;
+            }
+            let header = TreeHeader {
+                id,
+                parent: head.and_then(|at| at.head.snapshot),
+                writer: written.writer.clone(),
+                quiet,
+                partial: is_partial,
+                base: None,
+                time: written.time,
+            };
+            let tree = Tree { header, rows: std::mem::take(&mut merged.rows), removed: Removed::new() };
+            let (bytes, is_whole) = encode(&tree, theirs.snapshot.as_ref(), hurry, &self.url)?;
+            // The tree goes beside the last of the packs that it names: nobody reads it before head says so.
+            let put = put_tree(store, &id, tree.rows.len() as u64, bytes.clone());
+            let Some(pack) = last.take() else {
+                put.await?;
+                break (ours, merged, tree, bytes, is_whole);
+            };
+            let (sent, put) = futures_util::future::join(packer.send_last(pack, &mut self.known), put).await;
+            put?;
+            if sent?.is_some() {
+                break (ours, merged, tree, bytes, is_whole);
+            }
+            // Too late for that pack: a smaller tree, under a name of its own.
+            packed.forget_lost(&self.known);
+            id = SnapshotId::new(id.seq(), random()?);
+        };
+        let counts = counts(&theirs.rows, &tree.rows, quiet, tree.header.partial);
         let old = head.map(|at| &at.head);
         let mirror = kept_mirror(&self.state).filter(|id| old.is_some_and(|head| head.has_in_lineage(id)));
         let mut next = Head::live_over(old, id, mirror, counts, random()?, written);
@@ -189,71 +215,6 @@ impl Committer<'_> {
         }
     }
 
-    /// Puts into packs what R has and no pack that may be named.
-    async fn pack(
-        &mut self,
-        attempt: Attempt<'_>,
-        id: SnapshotId,
-        local: &Local,
-        merged: &Merged,
-        cuts: &HashMap<Hash, Pieces>,
-    ) -> Result<Packed, SyncError> {
-        let Attempt { quiet, control, events, .. } = attempt;
-        let mut by_hash: HashMap<Hash, &RelPath> = HashMap::new();
-        let mut wanted = Rows::new();
-        for (path, row) in merged.rows.iter().filter(|(_, row)| row.kind == Kind::File && row.size > 0) {
-            if self.known.placed(&cut(row, cuts)).is_some() {
-                continue;
-            }
-            if by_hash.is_empty() {
-                let files = local.rows().iter().filter(|(_, row)| row.kind == Kind::File);
-                by_hash = files.map(|(path, row)| (row.hash, path)).collect();
-            }
-            let here = local.rows().get(path).filter(|here| here.same_content(row)).map(|_| path);
-            let there = here.or_else(|| by_hash.get(&row.hash).copied());
-            wanted.extend(there.and_then(|path| Some((path.clone(), local.rows().get(path)?.clone()))));
-        }
-        let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
-        let in_order = units(&wanted, local.groups(), order).into_iter().flatten();
-        let wanted: Vec<Wanted> = in_order
-            .filter_map(|path| {
-                let row = cut(wanted.get(&path)?, cuts);
-                Some(Wanted { path, row })
-            })
-            .collect();
-        let stop = || !quiet && control.app_is_gone() || control.time_is_up();
-        let mut packer = Packer {
-            store: &self.store,
-            dir: &self.dir,
-            attempt: id,
-            next: 0,
-            hurry: control.is_last(),
-            stop: &stop,
-            control,
-            events,
-        };
-        packer.pack(wanted, &mut self.known).boxed_local().await
-    }
-
-    /// Gives every file the place of its content, and takes away what only plain trees have. The files that have none
-    /// are given back.
-    fn place(&self, rows: &mut Rows, cuts: &HashMap<Hash, Pieces>) -> BTreeSet<RelPath> {
-        let mut lost = BTreeSet::new();
-        for (path, row) in rows.iter_mut() {
-            row.etag = None;
-            if row.kind != Kind::File {
-                continue;
-            }
-            match self.known.placed(&cut(row, cuts)) {
-                Some(placed) => *row = placed,
-                // As theirs has it, whatever became of it.
-                None if row.is_stored() => {}
-                None => drop(lost.insert(path.clone())),
-            }
-        }
-        lost
-    }
-
     /// Some content lies nowhere that may be named. A plain workspace can stay plain for now; a live one was damaged by
     /// somebody.
     async fn without_place(
@@ -276,22 +237,6 @@ impl Committer<'_> {
             lost.len()
         );
         self.try_plain(attempt).boxed_local().await
-    }
-
-    /// The tree as it is written: an overlay where that is possible and, in a checkpoint, still worth it.
-    fn encode(&self, whole: Tree, theirs: Option<&Snapshot>, hurry: bool) -> Result<(Tree, Vec<u8>, bool), SyncError> {
-        let wrong = |error: &crate::snapshot::FormatError| {
-            SyncError::format(error, &format!("the new tree {}", whole.header.id), &self.url)
-        };
-        if let Some(theirs) = theirs {
-            let overlay = Tree::overlay(&theirs.base, &whole).map_err(|error| wrong(&error))?;
-            let bytes = overlay.encode().map_err(|error| wrong(&error))?;
-            if hurry || !outgrown(bytes.len() as u64, theirs.base_bytes) {
-                return Ok((whole, bytes, false));
-            }
-        }
-        let bytes = whole.encode().map_err(|error| wrong(&error))?;
-        Ok((whole, bytes, true))
     }
 
     /// Nothing changed: no snapshot is made, but a catch-up that did not finish is finished.
@@ -408,29 +353,4 @@ impl Committer<'_> {
             tracing::debug!("{error}");
         }
     }
-}
-
-/// The pieces of large files, by the hash of the whole.
-fn cuts_of(rows: &Rows) -> HashMap<Hash, Pieces> {
-    let large = rows.values().filter(|row| row.kind == Kind::File && row.size > PIECE_BYTES);
-    large.filter(|row| row.pieces != Pieces::None).map(|row| (row.hash, row.pieces.clone())).collect()
-}
-
-/// The row with the pieces that its content is known to have.
-fn cut(row: &Row, cuts: &HashMap<Hash, Pieces>) -> Row {
-    let mut row = row.clone();
-    if row.pieces == Pieces::None
-        && row.size > PIECE_BYTES
-        && let Some(pieces) = cuts.get(&row.hash)
-    {
-        row.pieces = pieces.without_places();
-    }
-    row
-}
-
-fn counts(theirs: &Rows, merged: &Merged, quiet: bool, partial: bool) -> Counts {
-    let files = merged.rows.values().filter(|row| row.kind == Kind::File);
-    let (files, bytes) = files.fold((0, 0), |(files, bytes), row| (files + 1, bytes + row.size));
-    let changed = changes(theirs, &merged.rows).iter().filter(|change| change.kind == Kind::File).count() as u64;
-    Counts { files, bytes, changed, quiet, partial }
 }

@@ -8,12 +8,16 @@ mod filler;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future::try_join, stream};
+use futures_util::{
+    StreamExt,
+    future::{ready, try_join},
+    stream,
+};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
 
 use self::filler::{Filler, Finished, Halt, Outcomes};
@@ -144,6 +148,26 @@ pub(super) struct Packed {
     pub(super) bytes: u64,
 }
 
+impl Packed {
+    /// Whether some of it is not stored because there was no time.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.not_stored.values().any(|reason| *reason == NotStoredReason::Deadline)
+    }
+
+    /// Takes what has no place any more, because its pack did not arrive after all, for not stored.
+    pub(super) fn forget_lost(&mut self, known: &Known) {
+        let lost: Vec<RelPath> =
+            self.stored.iter().filter(|(_, row)| known.placed(row).is_none()).map(|(path, _)| path.clone()).collect();
+        for path in lost {
+            self.stored.remove(&path);
+            self.not_stored.insert(path, NotStoredReason::Deadline);
+        }
+    }
+}
+
+/// A pack that is ready to go, and that counts as known already: it goes beside the tree that names it.
+pub(super) struct LastPack(Finished);
+
 /// Puts contents into packs.
 pub(super) struct Packer<'a> {
     pub(super) store: &'a Store,
@@ -168,6 +192,49 @@ impl Packer<'_> {
     /// # Errors
     /// What is not about one file: the server refuses packs, a thread ended badly. What arrived before is known.
     pub(super) async fn pack(&mut self, wanted: Vec<Wanted>, known: &mut Known) -> Result<Packed, SyncError> {
+        let (mut packed, last) = self.pack_but_last(wanted, known).await?;
+        if let Some(last) = last {
+            match self.send_last(last, known).await? {
+                Some(bytes) => packed.bytes += bytes,
+                None => packed.forget_lost(known),
+            }
+        }
+        Ok(packed)
+    }
+
+    /// Sends the last pack, and says how long it was; `None` where the time was up before it arrived: nothing that is
+    /// in it is known any more.
+    ///
+    /// # Errors
+    /// As [`Packer::pack`]; nothing that is in it is known then, either.
+    pub(super) async fn send_last(&self, last: LastPack, known: &mut Known) -> Result<Option<u64>, SyncError> {
+        let pieces: Vec<Hash> = last.0.pack.places.iter().map(|((hash, _), _)| *hash).collect();
+        let arrived = tokio::select! {
+            biased;
+            arrived = put(self.store, last.0) => arrived.map(|arrived| Some(arrived.bytes)),
+            () = self.control.until_time_is_up() => Ok(None),
+        };
+        if !matches!(arrived, Ok(Some(_))) {
+            pieces.iter().for_each(|piece| drop(known.uploaded.remove(piece)));
+        }
+        arrived
+    }
+
+    /// Gives the last pack up.
+    pub(super) fn drop_last(last: Option<LastPack>, known: &mut Known) {
+        let places = last.into_iter().flat_map(|last| last.0.pack.places);
+        places.for_each(|((piece, _), _)| drop(known.uploaded.remove(&piece)));
+    }
+
+    /// The same as [`Packer::pack`], but the last pack does not go yet.
+    ///
+    /// # Errors
+    /// As [`Packer::pack`].
+    pub(super) async fn pack_but_last(
+        &mut self,
+        wanted: Vec<Wanted>,
+        known: &mut Known,
+    ) -> Result<(Packed, Option<LastPack>), SyncError> {
         let mut packed = Packed::default();
         let mut missing = Vec::new();
         for wanted in wanted {
@@ -179,7 +246,7 @@ impl Packer<'_> {
             }
         }
         if missing.is_empty() {
-            return Ok(packed);
+            return Ok((packed, None));
         }
         let total = missing.iter().map(|wanted| known.lacking(&wanted.row)).sum();
         let missing: Arc<[Wanted]> = missing.into();
@@ -196,11 +263,14 @@ impl Packer<'_> {
         };
         let control = self.control;
         let sending = self.send(take, known, &halt, total, &mut packed.bytes);
-        tokio::select! {
+        let last = tokio::select! {
             biased;
-            done = try_join(filling, sending) => { done?; }
+            done = try_join(filling, sending) => done?.1,
             // What is on its way still, perhaps to a server that is gone, must not keep the rest from its head.
-            () = control.until_time_is_up() => {}
+            () = control.until_time_is_up() => None,
+        };
+        if let Some(last) = &last {
+            known.uploaded.extend(last.0.pack.places.iter().map(|((hash, _), place)| (*hash, place.clone())));
         }
         let mut read = outcomes.take();
         for (at, Wanted { path, .. }) in missing.iter().enumerate() {
@@ -214,10 +284,10 @@ impl Packer<'_> {
                 }
             }
         }
-        Ok(packed)
+        Ok((packed, last))
     }
 
-    /// Sends packs as they come. After a stop or an error nothing more is taken, so that the filler ends too.
+    /// Sends packs as they come, all but the last, which is given back. After a stop or an error nothing more is taken, so that the filler ends too.
     async fn send(
         &mut self,
         mut take: mpsc::Receiver<Finished>,
@@ -225,15 +295,19 @@ impl Packer<'_> {
         halt: &Halt,
         total: u64,
         sent: &mut u64,
-    ) -> Result<(), SyncError> {
+    ) -> Result<Option<LastPack>, SyncError> {
         let Self { store, next, stop, events, hurry, .. } = self;
         let (store, stop): (&Store, &(dyn Fn() -> bool + Sync)) = (store, stop);
         let packs = stream::poll_fn(move |context| take.poll_recv(context));
+        let held: Mutex<Option<Finished>> = Mutex::new(None);
         let mut running = std::pin::pin!(
             packs
-                .map(|pack| {
+                .filter_map(|pack| {
                     // Its name is used from now on, whatever comes of it.
                     *next = pack.number + 1;
+                    ready(held.lock().unwrap_or_else(PoisonError::into_inner).replace(pack))
+                })
+                .map(|pack| {
                     async move {
                         if halt.is_set() || stop() {
                             halt.set();
@@ -252,7 +326,7 @@ impl Packer<'_> {
                 biased;
                 next = running.next() => match next {
                     Some(arrived) => arrived?,
-                    None => return Ok(()),
+                    None => break,
                 },
                 // Much can be read without a pack getting full.
                 _ = ask.tick() => {
@@ -269,6 +343,8 @@ impl Packer<'_> {
                 events.progress(Progress::new(Phase::Upload, done, total, None));
             }
         }
+        let last = held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(last.filter(|_| !halt.is_set() && !stop()).map(LastPack))
     }
 }
 

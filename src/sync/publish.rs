@@ -96,7 +96,11 @@ pub(super) async fn put_tree(store: &Store, id: &SnapshotId, rows: u64, bytes: V
     check_size(rows, bytes.len() as u64, &store.url())?;
     // No name is used twice: there is nothing to be careful of, and a retry writes the same bytes.
     match store.put(&id.tree_key(), bytes.into(), PutIf::Any, Some("application/zstd")).await? {
-        Put::Done(_) | Put::Refused | Put::Missing => Ok(()),
+        Put::Done(_) => Ok(()),
+        Put::Refused | Put::Missing => Err(SyncError::System(format!(
+            "{} took tree {id} and does not have it: nothing was committed",
+            store.url()
+        ))),
         Put::Uncertain(error) => Err(error.into()),
     }
 }

@@ -3,9 +3,12 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Instant};
 
+use futures_util::FutureExt;
+
 use super::{
     Control, Setting, SyncError, commit, import,
     live_tree::LiveTree,
+    live_upload,
     local::{needed, not_deleted, stored_rows},
     publish::{Published, next_head, publish},
     room::Room,
@@ -71,7 +74,15 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
     let mut store = connect(&config).await?;
     let sent = Mutex::new(HashMap::new());
     for _ in 0..TRIES {
-        let mut found = import::look(&store, &rules(&config), ImportOptions::default()).await?;
+        let live = live_upload::upload(&config, (&dir, &scan), &mut store, begun, events).boxed_local();
+        if let Some(receipt) = live.await? {
+            return Ok(receipt);
+        }
+        let mut found = match import::look(&store, &rules(&config), ImportOptions::default()).await {
+            // Somebody made it live in between.
+            Err(SyncError::Newer(_)) => continue,
+            found => found?,
+        };
         import::read_what_meets(&store, &mut found.import, &scan.rows, None).await?;
         let mut theirs = found.import.rows.clone();
         let unread: Vec<RelPath> = found.import.unread.keys().cloned().collect();
@@ -137,7 +148,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
 
 /// An upload deletes nothing that it was not asked to delete: not what lies below a name that is a file here, nor a file
 /// whose name is a directory here.
-fn guard_what_is_below(theirs: &Rows, scan: &Scan, url: &str) -> Result<(), SyncError> {
+pub(super) fn guard_what_is_below(theirs: &Rows, scan: &Scan, url: &str) -> Result<(), SyncError> {
     let in_the_way = theirs.iter().filter(|(_, row)| row.kind != Kind::Dir).find_map(|(path, _)| {
         let file = path.ancestors().find(|up| scan.rows.get(up).is_some_and(|row| row.kind != Kind::Dir));
         let dir = scan.rows.get(path).filter(|row| row.kind == Kind::Dir).map(|_| path.clone());
@@ -153,7 +164,7 @@ fn guard_what_is_below(theirs: &Rows, scan: &Scan, url: &str) -> Result<(), Sync
 }
 
 /// What the workspace holds afterwards: the directory over what is there.
-fn together(theirs: &Rows, scan: &Scan, dir: &Directory, delete: bool) -> Rows {
+pub(super) fn together(theirs: &Rows, scan: &Scan, dir: &Directory, delete: bool) -> Rows {
     let mut rows = scan.rows.clone();
     let is_file = |path: &RelPath| scan.rows.get(path).is_some_and(|row| row.kind != Kind::Dir);
     for (path, row) in theirs {
@@ -173,7 +184,7 @@ fn together(theirs: &Rows, scan: &Scan, dir: &Directory, delete: bool) -> Rows {
     rows
 }
 
-fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
+pub(super) fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
     let changed = changes(theirs, result);
     let files = changed.iter().filter(|change| change.kind == Kind::File);
     let deleted = files.clone().filter(|change| change.change == ChangeKind::Deleted).count() as u64;

@@ -1,0 +1,174 @@
+//! Adding a directory without a past to a live workspace: what is here is laid over the present snapshot, and committed
+//! as such. Nothing is merged, for there is no base; nothing is deleted that was not asked to be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
+
+use futures_util::FutureExt;
+
+use super::{
+    Control, SyncError,
+    catch_up::CatchingUp,
+    making::{contents, counts, cuts_of, encode, place},
+    packs::{Known, Packer},
+    publish::{Published, publish, put_tree},
+    remote::{HeadAt, random, read_head, written},
+    retain::retain,
+    session::with_abilities,
+    snapshots::present_snapshot,
+    upload::{guard_what_is_below, receipt, together},
+};
+use crate::{
+    config::{Config, LiveTree},
+    plan::{Groups, Order, changes},
+    report::{Events, LiveTreeState, NotDeleted, NotStored, Receipt},
+    rows::{RelPath, Removed, Rows},
+    snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
+    store::{Probed, Store},
+    worktree::{Directory, Scan},
+};
+
+/// How often a lost race is run again.
+const TRIES: u32 = 12;
+
+/// Uploads to a live workspace; `None` where the workspace is not one.
+pub(super) async fn upload(
+    config: &Config,
+    (dir, scan): (&Directory, &Scan),
+    store: &mut Store,
+    begun: Instant,
+    events: &dyn Events,
+) -> Result<Option<Receipt>, SyncError> {
+    let mut known = Known::default();
+    for _ in 0..TRIES {
+        let Some(at) = read_head(store).await?.filter(|at| at.head.state == HeadState::Live) else { return Ok(None) };
+        let Some(theirs) = present_snapshot(store, None, &at).await? else { continue };
+        let rows = &theirs.whole.rows;
+        if !config.call.delete {
+            guard_what_is_below(rows, scan, &store.url())?;
+        }
+        let mut wanted = together(rows, scan, dir, config.call.delete);
+        let mut receipt = receipt(rows, &wanted, scan);
+        let is_nothing = changes(rows, &wanted).is_empty();
+        if config.call.dry_run || is_nothing {
+            receipt.durable = !config.call.dry_run;
+            return Ok(Some(finished(receipt, store, begun)));
+        }
+        let probed = Probed { puts: true, completes: true, deletes: true, lists: false };
+        *store = with_abilities(store.clone(), None, probed).await?;
+        known.plan_against(Some(at.head.gc), rows);
+        let mut cuts = cuts_of(rows);
+        let to_go = contents(&wanted, &scan.rows, &known, &cuts, &Groups::default(), Order::ByPath);
+        let id = SnapshotId::new(at.head.next_seq(), random()?);
+        let control = Control::default();
+        let mut packer =
+            Packer { store, dir, attempt: id, next: 0, hurry: false, stop: &|| false, control: &control, events };
+        let packed = packer.pack(to_go, &mut known).boxed_local().await?;
+        cuts.extend(cuts_of(&packed.stored));
+        for (path, stored) in &packed.stored {
+            if let Some(row) = wanted.get_mut(path) {
+                (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
+                row.pieces = stored.pieces.without_places();
+            }
+        }
+        // What could not be read stays as it was there.
+        for (path, reason) in &packed.not_stored {
+            receipt.not_stored.push(NotStored { path: path.to_string(), reason: *reason });
+            put_back(&mut wanted, rows, path);
+        }
+        for path in place(&mut wanted, &known, &cuts) {
+            put_back(&mut wanted, rows, &path);
+        }
+        receipt.partial = !receipt.not_stored.is_empty();
+        let written = written(store)?;
+        let counts = counts(rows, &wanted, true, receipt.partial);
+        let header = TreeHeader {
+            id,
+            parent: at.head.snapshot,
+            writer: written.writer.clone(),
+            quiet: true,
+            partial: receipt.partial,
+            base: None,
+            time: written.time,
+        };
+        let tree = Tree { header, rows: wanted, removed: Removed::new() };
+        let (bytes, _) = encode(&tree, Some(&theirs), false, &store.url())?;
+        put_tree(store, &id, tree.rows.len() as u64, bytes).await?;
+        let mut next = Head::live_over(Some(&at.head), id, None, counts, random()?, written);
+        let now = next.time;
+        retain(&mut next, config, now);
+        let Published::Won(won) = publish(store, Some(&at), &next).await? else { continue };
+        receipt.snapshot = Some(id.to_string());
+        receipt.live_tree = match config.live_tree {
+            LiveTree::Off => LiveTreeState::Off,
+            LiveTree::On => LiveTreeState::Behind,
+        };
+        events.durable(&finished(receipt.clone(), store, begun));
+        if let Some(won) = won.filter(|_| config.live_tree == LiveTree::On) {
+            let at_hand = [(id, &tree.rows)];
+            let before = at.head.snapshot.map(|id| (id, rows));
+            let at_hand: Vec<(SnapshotId, &Rows)> = at_hand.into_iter().chain(before).collect();
+            follow((dir, store), &won, &tree.rows, &at_hand, &mut receipt, events).await;
+        }
+        return Ok(Some(finished(receipt, store, begun)));
+    }
+    Err(SyncError::Contended(store.url(), TRIES))
+}
+
+fn put_back(wanted: &mut Rows, theirs: &Rows, path: &RelPath) {
+    match theirs.get(path) {
+        Some(row) => wanted.insert(path.clone(), row.clone()),
+        None => wanted.remove(path),
+    };
+}
+
+/// The upload is durable, whatever becomes of this.
+async fn follow(
+    (dir, store): (&Directory, &Store),
+    head: &HeadAt,
+    rows: &Rows,
+    at_hand: &[(SnapshotId, &Rows)],
+    receipt: &mut Receipt,
+    events: &dyn Events,
+) {
+    let (refused, markers) = (BTreeMap::new(), BTreeMap::new());
+    let catching_up = CatchingUp {
+        store,
+        dir,
+        state: None,
+        head,
+        rows,
+        at_hand,
+        imported: None,
+        refused: &refused,
+        markers: &markers,
+        order: Order::ByPath,
+        stop: &|| false,
+        control: &Control::default(),
+        events,
+    };
+    match catching_up.run().boxed_local().await {
+        Ok(caught_up) => {
+            if caught_up.current {
+                receipt.live_tree = LiveTreeState::Current;
+            }
+            let denied = caught_up.not_deleted.keys();
+            receipt
+                .not_deleted
+                .extend(denied.map(|path| NotDeleted { path: path.to_string(), reason: "denied".to_owned() }));
+            let others: BTreeSet<&RelPath> = caught_up.outside.iter().chain(&caught_up.name_refused).collect();
+            for path in others {
+                tracing::warn!("{path} is in the snapshot, and its object was left as it is");
+            }
+        }
+        Err(error) => tracing::warn!("the upload is durable, but the live tree is behind: {error}"),
+    }
+}
+
+fn finished(receipt: Receipt, store: &Store, begun: Instant) -> Receipt {
+    let counters = store.counters();
+    let (requests, bytes_sent) = (counters.requests, counters.bytes_sent);
+    Receipt { requests, bytes_sent, seconds: begun.elapsed().as_secs_f64(), ..receipt }.bounded()
+}
