@@ -575,3 +575,29 @@ fn in_a_container_the_supervisor_makes_both_commits() {
     assert_eq!(live.head().unwrap().entry(&one).map(|entry| entry.files), Some(2));
     assert_eq!(story.object_text("a"), "1");
 }
+
+#[test]
+fn what_a_prune_takes_from_a_commit_on_its_way_goes_up_again() {
+    let attic = Attic::on(&Server::here());
+    let (live, _) = three(&attic.story);
+    let here = attic.here();
+    here.pull().exits(0);
+    here.file("mine", "uploaded, and not named yet");
+    attic.ages(&[]);
+    let held = attic.front.hold(any().op("PutObject").class(Class::Head).once());
+    let committing = here.start(&["commit"]);
+    held.reached();
+    let uploaded: Vec<String> = live.own_keys().into_iter().filter(|key| key.contains("/0000000004-")).collect();
+    assert_eq!(uploaded.len(), 2, "a pack and a tree: {uploaded:?}");
+    attic.story.directory("laptop").stopover(&["prune"]).exits(0).printed("swept 2 objects");
+    assert!(uploaded.iter().all(|key| !live.own_keys().contains(key)));
+    held.release();
+    committing.ends().exits(0).printed("committed 1 file changed");
+
+    let head = live.head().unwrap();
+    assert_eq!((head.seq, head.history.len()), (4, 4));
+    attic.here().stopover(&["prune"]).exits(0).printed("swept 0 objects");
+    let place = attic.story.path("place");
+    attic.here().stopover(&["restore", ".", "--to", place.to_str().unwrap()]).exits(0).printed("restored snapshot 4");
+    assert_eq!(attic.story.directory("place").text("mine"), "uploaded, and not named yet");
+}
