@@ -111,7 +111,8 @@ pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, config: &Config) -
     output::text(&format!("{line}\n"))
 }
 
-fn name_missing(receipt: &Receipt, format: LogFormat) {
+/// Names what is not stored, and what could not be deleted.
+pub(super) fn name_missing(receipt: &Receipt, format: LogFormat) {
     for file in &receipt.not_stored {
         let reason = serde_json::to_value(file.reason).ok();
         let reason = reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or_default();

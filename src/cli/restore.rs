@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
+    commit::name_missing,
     context::Context,
     diff::WAYS,
     explain,
@@ -109,6 +110,7 @@ impl Restore {
             None => failure,
         })?;
         let after = commit(context, config)?;
+        name_missing(&after, config.log_format);
         let whole = before.is_whole() && after.is_whole();
         (restored.before, restored.after) = (before.snapshot, after.snapshot);
         Ok((restored, whole))
