@@ -84,6 +84,75 @@ fn what_two_directories_change_is_in_both() {
 }
 
 #[test]
+fn a_pack_of_which_little_is_left_is_packed_again_by_a_checkpoint() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let (here, _) = pulled(&story, "here");
+        let noise = |seed: u32| -> Vec<u8> {
+            let mut state = seed;
+            let next = |state: &mut u32| {
+                *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (*state >> 24) as u8
+            };
+            (0..1 << 20).map(|_| next(&mut state)).collect()
+        };
+        for n in 0..4 {
+            here.file(&format!("{n}.bin"), noise(n));
+        }
+        receipt(&here);
+        let packs = |story: &Story| -> Vec<String> {
+            let keys = story.outsider.keys("").into_iter();
+            keys.filter(|key| key.contains(".stopover/packs/0000000001-")).collect()
+        };
+        let first = packs(&story);
+        assert_eq!(first.len(), 1);
+        for n in 0..3 {
+            here.remove(&format!("{n}.bin"));
+        }
+        for n in 0..7 {
+            here.file("counter", n.to_string());
+            receipt(&here);
+        }
+        // Nothing of the last snapshot lies in the first pack any more: a restore does not miss it.
+        story.outsider.delete(&first[0]);
+        let (there, _) = pulled(&story, "there");
+        assert!(std::fs::read(there.path.join("3.bin")).unwrap() == noise(3), "on {}", server.name());
+    }
+}
+
+#[test]
+fn an_upload_lays_a_directory_over_a_live_workspace() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let (here, _) = pulled(&story, "here");
+        here.file("kept", "kept").file("replaced", "old");
+        receipt(&here);
+        let from = story.directory("from");
+        from.file("replaced", "new").file("added", "added");
+        let name = story.url();
+        let sent = from.stopover(&["upload", &name, &from.path.display().to_string(), "--json"]).exits(0).json();
+        assert_eq!((&sent["files_changed"], &sent["live_tree"]), (&2.into(), &"current".into()), "{sent}");
+        let (next, _) = pulled(&story, "next");
+        assert_eq!(next.paths(), ["added", "kept", "replaced"]);
+        assert_eq!((next.text("replaced"), story.object_text("replaced")), ("new".into(), "new".into()));
+        here.pull().exits(0);
+        assert_eq!(here.text("replaced"), "new");
+    }
+}
+
+#[test]
+fn an_idle_checkpoint_sends_nothing() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let (here, _) = pulled(&story, "here");
+        here.file("a", "1");
+        receipt(&here);
+        let idle = receipt(&here);
+        assert_eq!((&idle["requests"], &idle["live_tree"]), (&0.into(), &"current".into()), "{idle}");
+    }
+}
+
+#[test]
 fn a_container_that_was_live_stops_in_few_requests() {
     for server in Server::all_with(&[]) {
         let story = Story::on(&server);

@@ -24,6 +24,7 @@ use super::{
     retain::retain,
     session::{owners, with_abilities},
     snapshots::{Snapshot, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
+    tidy,
 };
 use crate::{
     config::{LiveTree, OnDeadline},
@@ -72,6 +73,12 @@ impl Committer<'_> {
             let mut whole = theirs.rows.clone();
             whole.retain(|_, row| !healing.contains(&row.hash));
             self.known.plan_against(head.map(|at| at.head.gc), &whole);
+        }
+        if is_live && !control.is_last() && tidy::is_due(id.seq()) {
+            match tidy::packs(&self.store, &theirs.rows).await {
+                Ok(packs) => self.known.leave_out(packs),
+                Err(error) => tracing::debug!("not tidied: {error}"),
+            }
         }
         let mut cuts = cuts_of(&theirs.rows);
         let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };

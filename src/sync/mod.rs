@@ -46,6 +46,7 @@ mod sources;
 mod test_bucket;
 #[cfg(test)]
 mod test_ground;
+mod tidy;
 mod upload;
 mod watch;
 mod which;

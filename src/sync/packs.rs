@@ -63,7 +63,6 @@ impl Known {
         self.named = Arc::new(places_of(theirs));
     }
 
-    #[allow(dead_code, reason = "checkpoints pack again what lies scattered")]
     /// What lies in these packs lies nowhere from now on, whatever a tree says: it is stored again, because they are to
     /// go, or because they are gone or wrong.
     pub(super) fn leave_out(&mut self, packs: impl IntoIterator<Item = PackName>) {
