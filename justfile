@@ -11,6 +11,11 @@ ci:
 test *words:
     cargo test {{words}}
 
+# Several containers at once, killed and put to sleep: half an hour (STOPOVER_TEST_SEED=N for another course of things).
+zoo:
+    STOPOVER_TEST_ALL=1 cargo test --test live_tree
+    cargo test --test zoo -- --ignored --nocapture
+
 # Images, engine and all, as root: minutes (see `just servers`).
 containers: release
     STOPOVER_TEST_REQUIRE=containers,compose,moto cargo test --test containers --test examples

@@ -7,8 +7,10 @@
 pub mod committer;
 pub mod engine;
 pub mod front;
+pub mod ledger;
 pub mod live;
 pub mod outsider;
+pub mod pruner;
 pub mod servers;
 pub mod story;
 

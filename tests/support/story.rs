@@ -10,6 +10,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     io::{BufRead, BufReader, Read},
@@ -40,7 +41,7 @@ pub struct Story {
     /// Somebody else, who sees the whole bucket.
     pub outsider: Outsider,
     endpoint: String,
-    workspace: String,
+    pub workspace: String,
     root: TempDir,
 }
 
@@ -140,6 +141,12 @@ impl Story {
         keys.retain(|key| !key.starts_with(".stopover/"));
         keys.sort();
         keys
+    }
+
+    /// The live tree: what each key holds.
+    pub fn live(&self) -> BTreeMap<String, Vec<u8>> {
+        let keys = self.objects().into_iter();
+        keys.filter_map(|key| self.outsider.get(&self.key(&key)).map(|seen| (key, seen.bytes))).collect()
     }
 
     /// A place on this story's disk.
@@ -283,6 +290,26 @@ impl Directory {
         paths
     }
 
+    /// What every file holds; links hold where they lead to, directories nothing.
+    pub fn tree(&self) -> BTreeMap<String, Vec<u8>> {
+        let held = |path: &str| {
+            let path = self.path.join(path);
+            match fs::read_link(&path) {
+                Ok(target) => target.into_os_string().into_encoded_bytes(),
+                Err(_) if path.is_dir() => Vec::new(),
+                Err(_) => fs::read(&path).unwrap(),
+            }
+        };
+        self.paths().into_iter().map(|path| (path.clone(), held(&path))).collect()
+    }
+
+    /// The regular files of it: what the live tree has when it has caught up.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut tree = self.tree();
+        tree.retain(|path, _| fs::symlink_metadata(self.path.join(path)).unwrap().is_file());
+        tree
+    }
+
     // What stopover does with it.
 
     pub fn pull(&self) -> Ended {
@@ -382,6 +409,20 @@ impl Running {
 
     pub fn kill(&self) -> &Self {
         self.signal(9)
+    }
+
+    /// It does nothing any more, until `wakes`.
+    pub fn sleeps(&self) -> &Self {
+        self.signal(19)
+    }
+
+    pub fn wakes(&self) -> &Self {
+        self.signal(18)
+    }
+
+    /// Whether it has ended by now.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits until its output has this text.

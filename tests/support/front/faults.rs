@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 
 /// What happens to a request.
 #[derive(Clone)]
@@ -17,6 +17,10 @@ pub enum Fault {
     RefuseWith { status: u16, body: &'static str },
     /// It does not reach the server; the connection breaks.
     DropBefore,
+    /// It reaches the server with this added to its query; only a server that checks no signature takes it.
+    Ask(&'static str),
+    /// It reaches the server when no other of its kind is on its way there.
+    InTurn(Arc<Mutex<()>>),
     /// The server carries it out; the connection breaks.
     DropReply,
     /// The server carries it out; this is the answer.

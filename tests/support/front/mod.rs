@@ -108,6 +108,11 @@ impl Held {
         })
     }
 
+    /// Breaks the connections of all, those that come later too: they never reach the server.
+    pub fn abandon(&self) {
+        self.go.close();
+    }
+
     /// Lets all go, those that come later too.
     pub fn release(&self) {
         self.go.add_permits(100_000);

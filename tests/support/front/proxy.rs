@@ -41,7 +41,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Result<Response<Answer>, Broken> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let seen = Request::read(&parts, body.len());
     shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
@@ -58,8 +58,16 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
             reached.add_permits(1);
             go.acquire().await.map_err(io::Error::other)?.forget();
         }
+        Fault::Ask(more) => {
+            let asks = if parts.uri.query().is_some() { '&' } else { '?' };
+            parts.uri = format!("{}{asks}{more}", parts.uri).parse().map_err(io::Error::other)?;
+        }
         _ => {}
     }
+    let _turn = match &fault {
+        Fault::InTurn(turn) => Some(Arc::clone(turn).lock_owned().await),
+        _ => None,
+    };
     let (mut answer, body) = ask(&shared.upstream, parts, body).await?;
     Ok(match fault {
         Fault::DropReply => return Err(io::Error::other("reply dropped")),

@@ -1,0 +1,123 @@
+//! A prune without courtesy: by the words of docs/format.md and the steps of DESIGN's "Prune", it sweeps what nothing
+//! reaches however young it is, and forgets all history but the last. It shares no code with what prunes, commits or
+//! decodes.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_s3::primitives::ByteStream;
+use serde_json::Value;
+
+use super::{outsider::Outsider, wait};
+
+/// So many snapshots it keeps.
+const KEPT: usize = 2;
+
+pub struct Pruner {
+    outsider: Outsider,
+    /// The workspace's prefix, with the slash.
+    prefix: String,
+    drawn: u64,
+}
+
+/// What came of a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Swept {
+    /// So many objects are gone.
+    Done(usize),
+    /// Head moved meanwhile, or what it names is gone by now.
+    Lost,
+    /// There is nothing live.
+    Nothing,
+}
+
+impl Pruner {
+    pub fn of(outsider: &Outsider, workspace: &str) -> Self {
+        Self { outsider: outsider.clone(), prefix: format!("{workspace}/"), drawn: u64::from(std::process::id()) << 16 }
+    }
+
+    /// One prune.
+    pub fn sweep(&mut self) -> Swept {
+        let own = format!("{}.stopover/", self.prefix);
+        let key = format!("{own}head.json");
+        let Some(seen) = self.outsider.get(&key) else { return Swept::Nothing };
+        let mut head: Value = serde_json::from_slice(&seen.bytes).unwrap();
+        if head["state"] != "live" {
+            return Swept::Nothing;
+        }
+        let listed = self.outsider.keys(&own);
+        let history = head["history"].as_array_mut().unwrap();
+        let surplus = history.len().saturating_sub(KEPT);
+        history.drain(..surplus);
+        let Some(reached) = self.reached(&head) else { return Swept::Lost };
+        let surplus: Vec<String> =
+            listed.into_iter().filter(|listed| !reached.contains(&listed[own.len()..])).collect();
+        self.drawn += 1;
+        let count: u64 = head["gc"].as_str().unwrap().split_once('-').unwrap().0.parse().unwrap();
+        head["gc"] = format!("{}-{:012x}", count + 1, self.drawn).into();
+        head["write_id"] = format!("{:012x}", self.drawn).into();
+        head["writer"] = "pruner".into();
+        let put = self.outsider.client.put_object().bucket(&self.outsider.bucket).key(key).if_match(&seen.etag);
+        let body = ByteStream::from(serde_json::to_vec_pretty(&head).unwrap());
+        if wait(put.content_type("application/json").body(body).send()).is_err() {
+            return Swept::Lost;
+        }
+        for key in &surplus {
+            self.outsider.delete(key);
+        }
+        Swept::Done(surplus.len())
+    }
+
+    /// What head reaches, below `.stopover/`; `None` where something of it is gone, because head has moved.
+    fn reached(&self, head: &Value) -> Option<BTreeSet<String>> {
+        let id = |value: &Value| value.as_str().map(str::to_owned);
+        let mut reached = BTreeSet::from(["head.json".to_owned()]);
+        let must: BTreeSet<String> = head["history"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| &entry["snapshot"])
+            .chain([&head["snapshot"]])
+            .filter_map(id)
+            .collect();
+        let lineage: Vec<String> = head["lineage"].as_array().unwrap().iter().filter_map(id).collect();
+        let mirror = id(&head["mirror"]);
+        let header = mirror.as_ref().and_then(|mirror| self.header(&format!("mirrors/{mirror}")));
+        let built_from = header.as_ref().and_then(|header| id(&header["built_from"]));
+        let recent = match built_from.and_then(|from| lineage.iter().position(|id| *id == from)) {
+            Some(at) => &lineage[at + 1..],
+            None => &lineage[..],
+        };
+        let may: BTreeSet<String> = recent.iter().cloned().chain(mirror).filter(|id| !must.contains(id)).collect();
+        for (snapshot, is_needed) in must.iter().map(|id| (id, true)).chain(may.iter().map(|id| (id, false))) {
+            self.snapshot(snapshot, is_needed, &mut reached)?;
+        }
+        Some(reached)
+    }
+
+    fn snapshot(&self, snapshot: &str, is_needed: bool, reached: &mut BTreeSet<String>) -> Option<()> {
+        for (folder, is_needed) in [("trees", is_needed), ("mirrors", false)] {
+            let mut next = Some(snapshot.to_owned());
+            while let Some(id) = next {
+                let key = format!("{folder}/{id}");
+                let Some(header) = self.header(&key) else {
+                    if is_needed {
+                        return None;
+                    }
+                    break;
+                };
+                reached.insert(key);
+                let packs = header["packs"].as_array().into_iter().flatten();
+                reached.extend(packs.map(|pack| format!("packs/{}", pack.as_str().unwrap())));
+                next = header["base"].as_str().map(str::to_owned);
+            }
+        }
+        Some(())
+    }
+
+    fn header(&self, key: &str) -> Option<Value> {
+        let object = self.outsider.get(&format!("{}.stopover/{key}", self.prefix))?;
+        let text = zstd::decode_all(&object.bytes[..]).unwrap();
+        let line = text.split(|byte| *byte == b'\n').next().unwrap();
+        Some(serde_json::from_slice(line).unwrap())
+    }
+}
