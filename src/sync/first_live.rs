@@ -17,13 +17,15 @@ use super::{
     import::hash_object,
     live_commit::Theirs,
     packs::{Packer, Wanted},
-    remote::random,
+    publish::{next_head, publish},
+    remote::{HeadAt, present_tree, random},
+    session::with_abilities,
 };
 use crate::{
     plan::{Content, Held, Mirror},
     rows::{Kind, RelPath, Row, Rows},
     snapshot::SnapshotId,
-    store::{Fetched, Sink, Store},
+    store::{Fetched, Probed, Sink, Store},
     worktree::Directory,
 };
 
@@ -58,6 +60,38 @@ pub(super) async fn fetch(
     };
     packer.pack(wanted, &mut committer.known).boxed_local().await?;
     Ok(())
+}
+
+/// Sees to it that every object that the first snapshot changes or deletes is explained by a snapshot before it: what was
+/// imported gets a plain head, where it has none yet. Says whether head was moved, or is to be read again.
+///
+/// The mirror of the import is only written when the catch-up ends. Until then, and after a kill for good, nothing else
+/// in the bucket would say that these objects were taken in, and the next pull would bring them back as edits of others.
+pub(super) async fn explain(
+    committer: &mut Committer<'_>,
+    head: Option<&HeadAt>,
+    theirs: &Theirs,
+    result: &Rows,
+    quiet: bool,
+) -> Result<bool, SyncError> {
+    let same = |rows: &Rows, path: &RelPath, row: &Row| rows.get(path).is_some_and(|other| other.same_content(row));
+    let imported = theirs.rows.iter().filter(|(_, row)| row.kind == Kind::File && row.etag.is_some());
+    let mut changed = imported.filter(|(path, row)| !same(result, path, row)).peekable();
+    if changed.peek().is_none() {
+        return Ok(false);
+    }
+    let now = present_tree(&committer.store, head).await?.map(|(rows, _)| rows).unwrap_or_default();
+    if changed.all(|(path, row)| same(&now, path, row)) {
+        return Ok(false);
+    }
+    let probed = Probed { puts: true, ..Probed::default() };
+    committer.store = with_abilities(committer.store.clone(), Some(&committer.state), probed).await?;
+    let mut rows = theirs.rows.clone();
+    rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
+    let next = next_head(&committer.store, head, quiet, false, &rows, theirs.removed.clone()).await?;
+    // Lost or won: the next try reads what there is now.
+    publish(&committer.store, head, &next).await?;
+    Ok(true)
 }
 
 /// The live tree as the import found it: which version held which content. What was refused, is ignored or came later

@@ -66,6 +66,9 @@ impl Committer<'_> {
         if !has_changes && !is_first {
             return self.nothing_to_commit(attempt, &theirs, &merged, &local).await.map(Some);
         }
+        if is_first && first_live::explain(self, head, &theirs, &merged.rows, quiet).await? {
+            return Ok(None);
+        }
         let id = SnapshotId::new(head.map_or(1, |at| at.head.next_seq()), random()?);
         if healing.is_empty() {
             self.known.plan_against(head.map(|at| at.head.gc), &theirs.rows);
