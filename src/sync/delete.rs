@@ -28,7 +28,7 @@ use crate::{
 
 /// How often a workspace that others write to while it is deleted is listed again.
 const ROUNDS: u32 = 20;
-/// Deletions at once.
+/// Deletions at once, where the settings allow it.
 const WIDTH: usize = 8;
 /// So long ago head may have been seen when a live object is deleted.
 const FRESH: Duration = Duration::from_secs(5);
@@ -136,7 +136,7 @@ async fn sweep(
         let deleted = delete_one(store, stone, seen, &listed).await;
         (listed, deleted)
     }));
-    let mut deletions = std::pin::pin!(deletions.buffer_unordered(WIDTH));
+    let mut deletions = std::pin::pin!(deletions.buffer_unordered(WIDTH.min(store.widths().1.max(1))));
     let mut at = 0;
     while let Some((listed, deleted)) = deletions.next().await {
         match deleted? {

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+pub mod checker;
 pub mod committer;
 pub mod engine;
 pub mod front;

@@ -35,6 +35,11 @@ pub enum Fault {
     Header(&'static str, &'static str),
     /// It reaches the server and no answer ever comes.
     BlackHole,
+    /// The client, which `Front::client` names, gets this signal (KILL, STOP), and no answer; the server carries the
+    /// request out, or not.
+    Signal { number: i32, applied: bool },
+    /// The connection breaks, and the server carries it out when the test lets it go: use `Front::late`.
+    Late(Arc<Semaphore>),
     /// It does not reach the server until the test lets it go: use `Front::hold`.
     Hold { reached: Arc<Semaphore>, go: Arc<Semaphore> },
 }

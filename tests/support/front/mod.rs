@@ -9,7 +9,10 @@ mod proxy;
 mod rules;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI32, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 pub use self::{
     faults::{Fault, list_entry},
-    rules::{Class, Request, Which, any},
+    rules::{Class, Done, Request, Which, any},
 };
 use self::{proxy::serve, rules::Rule};
 use super::{beside, wait};
@@ -35,6 +38,13 @@ pub(crate) struct Shared {
     upstream: String,
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Request>>,
+    done: Mutex<Vec<Done>>,
+    /// The client's process: who gets signals.
+    client: AtomicI32,
+    /// Requests that the server is carrying out.
+    busy: AtomicUsize,
+    /// The client is dead: what it had on its way does not reach the server any more.
+    dead: std::sync::atomic::AtomicBool,
 }
 
 /// Requests that are held back until the test lets them go.
@@ -67,9 +77,40 @@ impl Front {
         Held { reached, go }
     }
 
-    /// No faults any more.
+    /// From now on, the connections of the requests that `which` means break, and the requests reach the server when
+    /// the test gives a permit for each.
+    pub fn late(&self, which: Which) -> Arc<Semaphore> {
+        let go = Arc::new(Semaphore::new(0));
+        self.on(which, Fault::Late(Arc::clone(&go)));
+        go
+    }
+
+    /// The process that is the client from now on, for faults that are signals.
+    pub fn client(&self, pid: u32) {
+        self.shared.client.store(i32::try_from(pid).unwrap(), Ordering::SeqCst);
+    }
+
+    /// No faults any more, and the next client lives.
     pub fn heal(&self) {
         self.rules().clear();
+        self.shared.client.store(0, Ordering::SeqCst);
+        self.shared.dead.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits until the server has carried out all that reached it.
+    pub fn settles(&self) {
+        super::story::until(|| self.shared.busy.load(Ordering::SeqCst) == 0);
+    }
+
+    /// What the server answered so far, in that order.
+    pub fn done(&self) -> Vec<Done> {
+        self.shared.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets what it has seen.
+    pub fn forget(&self) {
+        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.done.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// All requests so far, in the order in which they came.

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Fault, Request, Shared, faults::refusal};
+use super::{Done, Fault, Request, Shared, faults::refusal};
 
 /// Why a connection breaks.
 type Broken = io::Error;
@@ -58,18 +58,40 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
             reached.add_permits(1);
             go.acquire().await.map_err(io::Error::other)?.forget();
         }
+        Fault::Signal { number, applied } => {
+            signal(&shared, *number).await;
+            if !*applied {
+                return Err(io::Error::other("the client is gone"));
+            }
+        }
+        Fault::Late(go) => {
+            let (go, shared) = (Arc::clone(go), Arc::clone(&shared));
+            tokio::spawn(async move {
+                if let Ok(permit) = go.acquire().await {
+                    permit.forget();
+                    shared.busy.fetch_add(1, Ordering::SeqCst);
+                    drop(carry_out(shared, seen, parts, body).await);
+                }
+            });
+            return Err(io::Error::other("later"));
+        }
         Fault::Ask(more) => {
             let asks = if parts.uri.query().is_some() { '&' } else { '?' };
             parts.uri = format!("{}{asks}{more}", parts.uri).parse().map_err(io::Error::other)?;
         }
+        _ if shared.dead.load(Ordering::SeqCst) => return Err(io::Error::other("the client is dead")),
         _ => {}
     }
     let _turn = match &fault {
         Fault::InTurn(turn) => Some(Arc::clone(turn).lock_owned().await),
         _ => None,
     };
-    let (mut answer, body) = ask(&shared.upstream, parts, body).await?;
+    // On a task of its own: a client that is gone takes back nothing.
+    shared.busy.fetch_add(1, Ordering::SeqCst);
+    let carried = tokio::spawn(carry_out(Arc::clone(&shared), seen.clone(), parts, body));
+    let (mut answer, body) = carried.await.map_err(io::Error::other)??;
     Ok(match fault {
+        Fault::Signal { .. } => return Err(io::Error::other("the client is gone")),
         Fault::DropReply => return Err(io::Error::other("reply dropped")),
         Fault::RefuseAfter { status, code } => refuse(&seen, status, code),
         Fault::BlackHole => std::future::pending().await,
@@ -92,6 +114,37 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
         }
         _ => whole(answer, body),
     })
+}
+
+/// Sends the client a signal; a killed one is dead when this returns.
+async fn signal(shared: &Shared, number: i32) {
+    let client = loop {
+        match shared.client.load(Ordering::SeqCst) {
+            0 => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            client => break client,
+        }
+    };
+    let signal = nix::sys::signal::Signal::try_from(number).unwrap();
+    shared.dead.store(signal == nix::sys::signal::Signal::SIGKILL, Ordering::SeqCst);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(client), signal).unwrap();
+}
+
+/// The server's answer, which is noted; the caller has counted it among the busy ones.
+async fn carry_out(
+    shared: Arc<Shared>,
+    seen: Request,
+    parts: request::Parts,
+    body: Bytes,
+) -> Result<(response::Parts, Bytes), Broken> {
+    let (hash, head) = (blake3::hash(&body), (seen.class == super::Class::Head).then(|| body.clone()));
+    let answer = ask(&shared.upstream, parts, body).await;
+    if let Ok((parts, _)) = &answer {
+        let etag = parts.headers.get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        let done = Done { request: seen, status: parts.status.as_u16(), hash, head, etag };
+        shared.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+    }
+    shared.busy.fetch_sub(1, Ordering::SeqCst);
+    answer
 }
 
 /// The server's answer to this request, on a connection of its own.

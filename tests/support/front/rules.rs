@@ -1,5 +1,6 @@
 //! Which requests a fault is for: by operation, class of key, part of the key, and number.
 
+use bytes::Bytes;
 use hyper::{Method, http::request::Parts};
 use percent_encoding::percent_decode_str;
 
@@ -35,6 +36,25 @@ pub struct Request {
     /// Whether it has If-Match or If-None-Match.
     pub conditional: bool,
     pub bytes: usize,
+}
+
+/// A request that the server has answered.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub request: Request,
+    pub status: u16,
+    /// Of what was sent, and of nothing else where it is no whole object.
+    pub hash: blake3::Hash,
+    /// What was sent, if it is a head.
+    pub head: Option<Bytes>,
+    /// The version that the answer names.
+    pub etag: Option<String>,
+}
+
+impl Done {
+    pub fn succeeded(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
 }
 
 /// Which requests are meant.

@@ -1,5 +1,6 @@
 //! Real S3 servers: s3s-fs in the test's own process, MinIO and moto as children. Each has a fresh directory, and goes
-//! away with the last test that uses it, or with the test process.
+//! away with the last test that uses it, or with the test process. And one that is none, in memory (`memory`): for tests
+//! of hundreds of cases, and for servers that misbehave.
 //!
 //! A test names what it needs of a server; `abilities` is the one table of who has what. On a server that lacks it the
 //! test is counted as `not on s3s-fs: atomic-create`; where a server is not installed it is `skipped`, unless
@@ -8,6 +9,7 @@
 pub mod abilities;
 pub mod child;
 mod in_process;
+pub mod memory;
 
 use std::{
     path::{Path, PathBuf},
@@ -30,9 +32,11 @@ pub enum Kind {
     S3sFs,
     Moto,
     MinIo,
+    Memory,
 }
 
 impl Kind {
+    /// The real ones.
     pub const ALL: [Self; 3] = [Self::S3sFs, Self::Moto, Self::MinIo];
 
     pub const fn name(self) -> &'static str {
@@ -40,6 +44,7 @@ impl Kind {
             Self::S3sFs => "s3s-fs",
             Self::Moto => "moto",
             Self::MinIo => "minio",
+            Self::Memory => "memory",
         }
     }
 }
@@ -56,10 +61,11 @@ pub struct Server {
 enum Running {
     InProcess(in_process::InProcess),
     Child(child::Child),
+    Memory(memory::Memory),
 }
 
 /// The servers that run now; each as long as a test holds it.
-static SHARED: Mutex<[Weak<Server>; 3]> = Mutex::new([Weak::new(), Weak::new(), Weak::new()]);
+static SHARED: Mutex<[Weak<Server>; 4]> = Mutex::new([const { Weak::new() }; 4]);
 
 impl Server {
     /// The server of this kind: the one that runs, or a new one. `None`: it is not installed, which is said.
@@ -83,6 +89,19 @@ impl Server {
     /// The one that is always there: s3s-fs in this process.
     pub fn here() -> Arc<Self> {
         Self::of(Kind::S3sFs).expect("it is in this process")
+    }
+
+    /// A server of this test alone, in memory.
+    pub fn in_memory() -> Arc<Self> {
+        Arc::new(Self::start(Kind::Memory).expect("it is in this process"))
+    }
+
+    /// The one in memory, to note its state and to tell it how to behave.
+    pub fn memory(&self) -> &memory::Memory {
+        match &self.running {
+            Running::Memory(memory) => memory,
+            _ => panic!("{} is not in memory", self.name()),
+        }
     }
 
     /// All servers that are installed and have what the test needs; the others are said.
@@ -123,6 +142,7 @@ impl Server {
         match &self.running {
             Running::InProcess(server) => std::fs::create_dir(server.root().join(&bucket)).unwrap(),
             Running::Child(_) => outsider.create_bucket(),
+            Running::Memory(_) => {}
         }
         outsider
     }
@@ -132,10 +152,12 @@ impl Server {
             Kind::S3sFs => Running::InProcess(in_process::InProcess::start()),
             Kind::Moto => Running::Child(child::moto(&installed("venv/bin/moto_server")?)),
             Kind::MinIo => Running::Child(child::minio(&installed("bin/minio")?)),
+            Kind::Memory => Running::Memory(memory::Memory::start()),
         };
         let endpoint = match &running {
             Running::InProcess(server) => server.endpoint(),
             Running::Child(server) => server.endpoint(),
+            Running::Memory(server) => server.endpoint(),
         };
         Some(Self { kind, endpoint, buckets: AtomicU32::new(0), running })
     }

@@ -1,0 +1,101 @@
+//! The table in docs/durability.md: written by the test, and held against it.
+
+use std::collections::BTreeSet;
+
+use super::points::{Kind, Seen};
+use crate::support::front::Class;
+
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/durability.md");
+const BEGIN: &str =
+    "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points -->\n";
+const END: &str = "<!-- end -->\n";
+
+/// A line: from one kind of request to another.
+struct Line {
+    from: String,
+    to: String,
+    says: [String; 3],
+}
+
+pub fn hold_against_docs<'a>(all: bool, seen: impl Iterator<Item = (&'a str, Vec<Seen>)>) {
+    let mut table =
+        String::from("| what | killed | a pull sees | `aws s3 sync` sees | left |\n| --- | --- | --- | --- | --- |\n");
+    for (name, points) in seen {
+        if points.is_empty() {
+            println!("no table: {name} was not tried");
+            return;
+        }
+        for (at, line) in lines(&points).iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let place = if line.from == line.to { line.from.clone() } else { format!("{} … {}", line.from, line.to) };
+            let [pull, sync, left] = &line.says;
+            table.push_str(&format!("| {name} | {place} | {pull} | {sync} | {left} |\n"));
+        }
+    }
+    if !all {
+        return println!("{table}");
+    }
+    let docs = std::fs::read_to_string(DOCS).unwrap_or_default();
+    let (before, rest) = docs.split_once(BEGIN).expect("docs/durability.md has a place for the table");
+    let (committed, after) = rest.split_once(END).expect("the place ends");
+    if std::env::var_os("STOPOVER_UPDATE_DOCS").is_some() {
+        std::fs::write(DOCS, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
+    } else {
+        let committed = committed.trim();
+        assert!(committed == table.trim(), "docs/durability.md says otherwise; what happens is:\n{table}");
+    }
+}
+
+fn lines(points: &[Seen]) -> Vec<Line> {
+    let mut kinds: Vec<(Kind, bool)> = Vec::new();
+    for point in points {
+        for applied in [false, true] {
+            let kind = point.at.map(|kind| (kind, applied));
+            kinds.extend(kind.filter(|kind| !kinds.contains(kind)));
+        }
+    }
+    let mut lines: Vec<Line> = Vec::new();
+    for (kind, applied) in kinds {
+        let here: Vec<&Seen> =
+            points.iter().filter(|point| point.at == Some(kind) && point.applied == applied).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let all = |say: &dyn Fn(&Seen) -> String| {
+            let said: BTreeSet<String> = here.iter().map(|point| say(point)).collect();
+            said.into_iter().collect::<Vec<_>>().join(" or ")
+        };
+        let left = |point: &Seen| match point.left.is_empty() {
+            true => "nothing".to_owned(),
+            false => point.left.iter().copied().collect::<Vec<_>>().join(", "),
+        };
+        let says = [all(&|point| point.pull.to_owned()), all(&|point| point.sync.to_owned()), all(&left)];
+        let place = format!("{}, {}", words(kind), if applied { "applied" } else { "not applied" });
+        match lines.last_mut().filter(|line| line.says == says) {
+            Some(line) => line.to = place,
+            None => lines.push(Line { from: place.clone(), to: place, says }),
+        }
+    }
+    lines
+}
+
+fn words(kind: Kind) -> String {
+    let what = match kind.class {
+        Class::Head => "head",
+        Class::Tree => "the tree",
+        Class::Pack => "a pack",
+        Class::Mirror => "the mirror",
+        Class::Own => "a probe",
+        Class::Live => "an object",
+        Class::None => "a listing",
+    };
+    let does = match kind.op {
+        "PutObject" => "PUT of",
+        "DeleteObject" => "DELETE of",
+        "CreateMultipartUpload" => "begin of an upload of",
+        "UploadPart" => "a part of",
+        "CompleteMultipartUpload" => "end of an upload of",
+        op => op,
+    };
+    format!("{does} {what}")
+}
