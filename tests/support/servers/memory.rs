@@ -241,7 +241,7 @@ impl Bucket {
     }
 
     /// Whether the conditions of a write hold.
-    fn may_write(&self, path: &str, headers: &HeaderMap) -> Result<(), Answer> {
+    fn may_write(&self, path: &str, headers: &HeaderMap) -> Result<(), Box<Answer>> {
         let wants = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let there = self.image.objects.get(path);
         let (matches, none) = (wants("if-match"), wants("if-none-match"));
@@ -249,12 +249,12 @@ impl Bucket {
             return Ok(());
         }
         if self.is(Mode::ConditionsAre501) {
-            return Err(refuse(501, "NotImplemented"));
+            return Err(Box::new(refuse(501, "NotImplemented")));
         }
-        let failed = Err(refuse(412, "PreconditionFailed"));
+        let failed = Err(Box::new(refuse(412, "PreconditionFailed")));
         match (matches, there) {
             (Some(_), None) if self.is(Mode::CreatesMissing) => Ok(()),
-            (Some(_), None) => Err(refuse(404, "NoSuchKey")),
+            (Some(_), None) => Err(Box::new(refuse(404, "NoSuchKey"))),
             (Some(_), Some(_)) if self.is(Mode::RefusesConditions) => failed,
             (Some(etag), Some(there)) if etag != there.etag => failed,
             (None, Some(_)) => failed,
@@ -264,7 +264,7 @@ impl Bucket {
 
     fn put(&mut self, path: &str, headers: &HeaderMap, bytes: Bytes, in_parts: bool) -> Answer {
         if let Err(refused) = self.may_write(path, headers) {
-            return refused;
+            return *refused;
         }
         let digest = if self.is(Mode::RandomEtags) { format!("{:032x}", number()) } else { md5(&bytes) };
         let etag = if in_parts { format!("\"{digest}-2\"") } else { format!("\"{digest}\"") };
@@ -324,7 +324,7 @@ impl Bucket {
         if !self.is(Mode::DeleteIgnoresConditions) {
             match self.may_write(path, headers) {
                 Err(refused) if refused.status() == 404 => {}
-                Err(refused) => return refused,
+                Err(refused) => return *refused,
                 Ok(()) => {}
             }
         }
