@@ -153,6 +153,50 @@ fn an_idle_checkpoint_sends_nothing() {
 }
 
 #[test]
+fn without_live_tree_a_snapshot_is_all_there_is() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        story.object("imported", "imported");
+        let here = story.directory("here").with("STOPOVER_LIVE_TREE", "off");
+        here.pull().exits(0);
+        here.file("new", "new");
+        let first = receipt(&here);
+        assert_eq!((&first["live_tree"], &first["durable"]), (&"off".into(), &true.into()), "{first}");
+        here.file("new", "newer").remove("imported");
+        assert_eq!(receipt(&here)["live_tree"], "off");
+        assert!(!story.has_object("new") && story.has_object("imported"), "on {}", server.name());
+        let there = story.directory("there").with("STOPOVER_LIVE_TREE", "off");
+        there.pull().exits(0);
+        assert_eq!((there.paths(), there.text("new")), (vec!["new".to_owned()], "newer".to_owned()));
+        // Somebody who wants it again gets it: what was removed meanwhile is no edit of others.
+        let (next, _) = pulled(&story, "next");
+        assert_eq!(next.paths(), ["new"]);
+        next.file("third", "3");
+        receipt(&next);
+        let live: Vec<String> = story.objects().into_iter().filter(|key| !key.contains(".stopover")).collect();
+        assert_eq!(live, ["new", "third"], "on {}", server.name());
+        assert_eq!(story.object_text("new"), "newer");
+    }
+}
+
+#[test]
+fn content_that_only_the_live_tree_has_gets_into_the_first_snapshot() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        // Brought back by the rules at first, so that they are stored; ignored later, and edited then.
+        story.object(".stopoverignore", "!*.log\n");
+        story.object("kept.log", "stored once").object("big.log", vec![7; 3 << 20]).object("a", "a");
+        let (here, _) = pulled(&story, "here");
+        here.file(".stopoverignore", "").file("kept.log", "edited").file("big.log", "edited");
+        let first = receipt(&here);
+        assert!(first["snapshot"].is_string(), "{first}");
+        let (next, _) = pulled(&story, "next");
+        assert_eq!(next.text("kept.log"), "stored once", "on {}", server.name());
+        assert!(std::fs::read(next.path.join("big.log")).unwrap() == vec![7; 3 << 20]);
+    }
+}
+
+#[test]
 fn a_container_that_was_live_stops_in_few_requests() {
     for server in Server::all_with(&[]) {
         let story = Story::on(&server);

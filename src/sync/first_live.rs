@@ -30,13 +30,14 @@ use crate::{
 };
 
 /// Puts the content of `lost` files into packs, from their live objects. What is not there any more stays lost.
+/// Gives back what was stored, with its pieces.
 pub(super) async fn fetch(
     committer: &mut Committer<'_>,
     attempt: Attempt<'_>,
     seq: u64,
     lost: &BTreeSet<RelPath>,
     theirs: &Rows,
-) -> Result<(), SyncError> {
+) -> Result<Rows, SyncError> {
     let staging = Staging::new(&committer.state.path().join("staging"))?;
     let mut wanted = Vec::new();
     for path in lost {
@@ -58,8 +59,7 @@ pub(super) async fn fetch(
         control: attempt.control,
         events: attempt.events,
     };
-    packer.pack(wanted, &mut committer.known).boxed_local().await?;
-    Ok(())
+    Ok(packer.pack(wanted, &mut committer.known).boxed_local().await?.stored)
 }
 
 /// Sees to it that every object that the first snapshot changes or deletes is explained by a snapshot before it: what was

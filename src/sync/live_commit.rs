@@ -113,7 +113,7 @@ impl Committer<'_> {
             let Part { ours, mut merged } = local.part(base, &theirs.rows, is_partial);
             let mut lost = place(&mut merged.rows, &self.known, &cuts);
             if !lost.is_empty() && !is_live {
-                first_live::fetch(self, attempt, id.seq(), &lost, &theirs.rows).await?;
+                cuts.extend(cuts_of(&first_live::fetch(self, attempt, id.seq(), &lost, &theirs.rows).await?));
                 lost = place(&mut merged.rows, &self.known, &cuts);
             }
             if !lost.is_empty() {

@@ -245,6 +245,17 @@ mod tests {
     use crate::rows::Hash;
 
     #[test]
+    fn the_patterns_of_together_match_as_ignore_rules_do() {
+        let together = Together::new(&["*.idx".to_owned(), "/data/".to_owned(), "*.log".to_owned()]);
+        let of = |path: &str| together.of(&RelPath::new(path).unwrap());
+        assert_eq!(of("a/b.idx"), [0]);
+        assert_eq!(of("data/x.idx"), [0, 1]);
+        assert_eq!(of("data/deep/x"), [1]);
+        assert_eq!(of("x.log"), [2], "what the built-in rules would ignore is as good as anything");
+        assert!(of("other").is_empty() && of("node_modules/x").is_empty());
+    }
+
+    #[test]
     fn what_was_on_its_way_from_one_directory_to_another_is_not_gone() {
         let place = tempfile::tempdir().unwrap();
         let dir = Directory::open(place.path()).unwrap();
