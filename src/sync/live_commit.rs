@@ -265,6 +265,11 @@ impl Committer<'_> {
                 LiveTree::On => LiveTreeState::Behind,
             };
             attempt.events.durable(&self.stamped(receipt.clone()));
+            if !attempt.control.is_last() {
+                // What the server honours is measured now, so that no stop has to: there each trip counts.
+                let probed = Probed { puts: true, completes: true, deletes: true, lists: false };
+                self.store = with_abilities(self.store.clone(), Some(&self.state), probed).await?;
+            }
             let is_current = at.head.snapshot.is_some_and(|id| is_mirror_kept(&self.state, &id));
             if is_current && self.mine.refused.is_empty() && self.config.live_tree == LiveTree::On {
                 receipt.live_tree = LiveTreeState::Current;

@@ -1,0 +1,115 @@
+//! A workspace that is deleted while containers of it run: each of them hears of it, says so, and none brings anything
+//! of it back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use support::{
+    front::{Class, Front, any},
+    servers::Server,
+    story::{Directory, Story},
+};
+
+const WAIT: &str = "trap 'echo late > late.txt; exit 0' TERM; echo runs; while :; do sleep 0.02; done";
+
+fn live(story: &Story, name: &str) -> Directory {
+    let directory = story.directory(name).with("STOPOVER_CHECKPOINT", "off");
+    directory.pull().exits(0);
+    directory.file("a.txt", "1").file("b/c.txt", "1").checkpoint().exits(0);
+    directory
+}
+
+/// Only the tombstone is left.
+#[track_caller]
+fn is_gone(story: &Story, what: &str) {
+    let start = story.key("");
+    let keys: Vec<String> = story.outsider.keys(&start).into_iter().map(|key| key[start.len()..].to_owned()).collect();
+    assert_eq!(keys, [".stopover/head.json"], "{what}");
+    let head: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+    assert_eq!((&head["state"], &head["snapshot"]), (&"deleted".into(), &serde_json::Value::Null), "{what}");
+}
+
+fn delete(story: &Story) {
+    story.directory("operator").stopover(&["delete", &story.url(), "--yes"]).exits(0);
+}
+
+#[test]
+fn a_container_whose_workspace_was_deleted_says_so_and_brings_nothing_back() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let here = live(&story, "here");
+        let running = here.start_run(&["sh", "-c", WAIT]);
+        running.prints("runs");
+        delete(&story);
+        is_gone(&story, server.name());
+        // A checkpoint, with something to store and without.
+        here.file("a.txt", "2");
+        let ended = here.stopover(&["commit"]);
+        assert_eq!(ended.code(), 1, "on {}: {}{}", server.name(), ended.stdout, ended.stderr);
+        assert!(format!("{}{}", ended.stdout, ended.stderr).contains("was deleted"), "on {}", server.name());
+        // The stop: the app ends well, and what it wrote is not stored.
+        running.term();
+        running.ends().exits(82).says("was deleted");
+        // What swept may have met the garbage of a commit that found out late.
+        delete(&story);
+        is_gone(&story, server.name());
+        // Later, without any container.
+        here.commit().exits(82).says("was deleted");
+        here.pull().exits(4);
+        assert_eq!((here.text("a.txt").as_str(), here.text("late.txt").as_str()), ("2", "late\n"));
+        let head: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+        assert_eq!(head["state"], "deleted", "on {}", server.name());
+        assert!(story.objects().is_empty(), "on {}: {:?}", server.name(), story.objects());
+    }
+}
+
+#[test]
+fn a_workspace_made_anew_takes_nothing_of_the_old_ones_containers() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let old = live(&story, "old");
+        let running = old.start_run(&["sh", "-c", WAIT]);
+        running.prints("runs");
+        delete(&story);
+        let new = story.directory("new");
+        new.pull().exits(0);
+        new.file("n.txt", "new").checkpoint().exits(0);
+        old.file("a.txt", "2");
+        running.term();
+        running.ends().exits(82).says("was deleted");
+        new.pull().exits(0);
+        assert_eq!(new.paths(), ["n.txt"], "on {}", server.name());
+        assert_eq!(story.objects(), ["n.txt"], "on {}", server.name());
+    }
+}
+
+#[test]
+fn a_commit_that_sleeps_while_its_workspace_is_deleted_revives_nothing() {
+    let server = Server::best();
+    // Before its head, and before each request of its catch-up.
+    let points = [any().op("PutObject").class(Class::Head)].into_iter();
+    let points = points.chain((0..3).map(|k| any().class(Class::Live).after(k)));
+    for (n, point) in points.chain([any().op("PutObject").class(Class::Mirror)]).enumerate() {
+        let what = format!("on {} at {n}", server.name());
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let here = live(&story, "here").with("STOPOVER_CONCURRENCY", "1");
+        here.file("a.txt", "2").file("b/c.txt", "2").file("new.txt", "2");
+        let held = front.hold(point.once());
+        let zombie = here.start(&["commit"]);
+        held.reached();
+        zombie.sleeps();
+        delete(&story);
+        is_gone(&story, &what);
+        // What was on its way is lost with its connection; the zombie asks again, if it still wants to.
+        held.abandon();
+        zombie.wakes();
+        let ended = zombie.ends();
+        let expected: &[i32] = if n == 0 { &[1] } else { &[0, 1] };
+        assert!(expected.contains(&ended.code()), "{what}: {} {}{}", ended.code(), ended.stdout, ended.stderr);
+        assert!(story.objects().is_empty(), "{what}: {:?}\n{}", story.objects(), ended.stderr);
+        let head: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+        assert_eq!(head["state"], "deleted", "{what}");
+        here.commit().exits(82).says("was deleted");
+    }
+}
