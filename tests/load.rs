@@ -160,3 +160,30 @@ fn a_commit_costs_three_requests_until_it_is_durable_and_one_a_file_after_that()
 fn a_commit_of_thousands_of_files_costs_as_many_requests_until_it_is_durable() {
     cost(5000);
 }
+
+#[test]
+fn one_page_of_a_large_file_costs_one_piece_until_it_is_durable() {
+    let server = Server::best();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = live(&story, 1);
+    let mut large: Vec<u8> = (0..3_u32 << 20).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    here.file("large.bin", &large).checkpoint().exits(0);
+    large[9_000_000..9_004_096].fill(7);
+    here.file("large.bin", &large);
+    let begun = front.seen().len();
+    let receipt = here.stopover(&["commit", "--json"]).exits(0).json();
+    let (requests, bytes) = until_durable(&front, begun);
+    println!(
+        "one page of a file of {} bytes: {requests} requests and {bytes} bytes until durable, {} requests and {} bytes \
+         with the live tree on {}",
+        large.len(),
+        receipt["requests"],
+        receipt["bytes_sent"],
+        server.name()
+    );
+    assert!(requests <= 4 && bytes < 1_200_000, "{requests} {bytes}");
+    let next = story.directory("next");
+    next.pull().exits(0);
+    assert!(next.tree() == here.tree() && story.live() == here.files());
+}

@@ -78,6 +78,21 @@ fn check(directory: &Directory) -> (String, i64) {
     (said.to_owned(), count.parse().unwrap())
 }
 
+/// Kills the app of a supervisor.
+fn kill_children_of(parent: u32) {
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((begin, rest)) = stat.rsplit_once(") ") else { continue };
+        if begin.contains("(python3") && rest.split(' ').nth(1) == Some(parent.to_string().as_str()) {
+            let pid = nix::unistd::Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            killed += 1;
+        }
+    }
+    assert_eq!(killed, 1);
+}
+
 struct App<'a> {
     story: &'a Story,
     directory: Directory,
@@ -125,8 +140,7 @@ fn a_quiet_snapshot_holds_every_transaction_however_the_app_ended() {
         }
         if round % 3 == 2 {
             // The app is killed in the middle of a transaction, and nobody else.
-            let killed = Command::new("pkill").args(["-KILL", "-P", &app.running.pid().to_string()]).status().unwrap();
-            assert!(killed.success());
+            kill_children_of(app.running.pid());
         } else {
             app.running.term();
         }
