@@ -17,6 +17,8 @@ pub struct Abilities {
     pub complete_create: bool,
     /// CompleteMultipartUpload with If-Match, as `replace`.
     pub complete_replace: bool,
+    /// `CompleteMultipartUpload` answers with the ETag that the object has from then on.
+    pub complete_etag: bool,
     /// DELETE with If-Match takes the right ETag and refuses a wrong one.
     pub delete: bool,
     /// ListObjectsV2 starts after a value that is no key.
@@ -77,6 +79,7 @@ impl Abilities {
         replace_needs_object: true,
         complete_create: true,
         complete_replace: true,
+        complete_etag: true,
         delete: true,
         start_after: true,
         ordered: true,

@@ -176,7 +176,7 @@ impl Store {
         };
         let size = object.size.and_then(|size| u64::try_from(size).ok());
         let size = size.ok_or_else(|| broken("an entry without size"))?;
-        Ok(Entry { key, etag: object.e_tag, size, last_modified: object.last_modified.and_then(time) })
+        Ok(Entry { key, etag: object.e_tag.map(quoted), size, last_modified: object.last_modified.and_then(time) })
     }
 
     /// The entries with their versions. A server whose listings have none is asked for each object; what is gone by
@@ -230,6 +230,11 @@ fn decode(key: &str, encoded: bool) -> String {
     decoded.map_or_else(|_| key.to_owned(), std::borrow::Cow::into_owned)
 }
 
+/// A version as every other answer names it: rclone leaves the quotes out of its listings.
+fn quoted(etag: String) -> String {
+    if etag.ends_with('"') { etag } else { format!("\"{etag}\"") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,5 +251,12 @@ mod tests {
             assert!(!looks_encoded(key), "{key}");
         }
         assert!(looks_encoded("a+b%20c/d.txt"));
+    }
+
+    #[test]
+    fn a_version_has_quotes_in_listings_too() {
+        for (listed, version) in [("0ab", "\"0ab\""), ("\"0ab\"", "\"0ab\""), ("W/\"0ab\"", "W/\"0ab\"")] {
+            assert_eq!(quoted(listed.to_owned()), version);
+        }
     }
 }

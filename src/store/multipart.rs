@@ -7,6 +7,7 @@ use std::{
 };
 
 use aws_sdk_s3::{
+    config::http::HttpResponse,
     primitives::ByteStream,
     types::{CompletedMultipartUpload, CompletedPart},
 };
@@ -94,8 +95,22 @@ impl Store {
             Err(error) => Err(error),
         };
         upload.end().await;
-        let put = put?;
-        self.look_after(key, put, way).await
+        match put? {
+            Put::Done(etag) => self.look_after_parts(key, etag, size, way).await,
+            put => Ok(put),
+        }
+    }
+
+    /// Which version an upload in parts made. Where Complete does not say it, the object that lies there now is taken for
+    /// it if it is as long.
+    async fn look_after_parts(&self, key: &str, etag: ETag, size: u64, way: Way) -> Result<Put, StoreError> {
+        if self.abilities.is_none_or(|able| able.complete_etag) {
+            return self.look_after(key, Put::Done(etag), way).await;
+        }
+        Ok(match self.head(key).await? {
+            Some(meta) if meta.etag == etag || meta.size == size => Put::Done(meta.etag),
+            _ => Put::Refused,
+        })
     }
 
     /// A small object by way of one part: how the probe finds out what Complete honours.
@@ -138,8 +153,13 @@ impl Store {
         let result = self
             .send(ask, |client| async move {
                 let request = client.create_multipart_upload().bucket(&self.line.bucket).key(self.full(key));
-                let output = request.set_content_type(content_type.map(str::to_owned)).send().await?;
-                output.upload_id.ok_or_else(|| Trouble::broken("it has no upload id"))
+                match request.set_content_type(content_type.map(str::to_owned)).send().await {
+                    Ok(output) => output.upload_id.ok_or_else(|| Trouble::broken("it has no upload id")),
+                    Err(error) => match error.raw_response().and_then(upload_id_in) {
+                        Some(id) => Ok(id),
+                        None => Err(error.into()),
+                    },
+                }
             })
             .await;
         let id = result.map_err(|trouble| self.error(ask, &trouble))?;
@@ -334,6 +354,14 @@ impl<S: Source> Reading<'_, S> {
         debug_assert_eq!(error.kind, StoreErrorKind::Source);
         error
     }
+}
+
+/// The upload's id in an answer that succeeded and that the SDK cannot read: rclone's has another root element.
+fn upload_id_in(raw: &HttpResponse) -> Option<String> {
+    let text = std::str::from_utf8(raw.body().bytes()?).ok().filter(|_| raw.status().is_success())?;
+    let id = text.split_once("<UploadId>")?.1.split_once("</UploadId>")?.0;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    (!id.is_empty() && id.len() <= 1024 && id.bytes().all(is_plain)).then(|| id.to_owned())
 }
 
 /// Parts of 8 MiB, larger only where 10,000 of them do not reach.

@@ -11,6 +11,8 @@ use super::{
 };
 use crate::rows::ETag;
 
+/// How often it is measured where the server fails meanwhile.
+const ROUNDS: u32 = 4;
 /// A key that no encoding leaves as it is.
 const ODD: &str = "a b+%41";
 
@@ -41,6 +43,18 @@ impl Store {
         if self.dry {
             return Ok(Abilities::default());
         }
+        // A conditional write that met a 500 is not repeated, for nobody knows what it did. A whole new round, under
+        // new names, may be: rclone fails a PUT while the folder's last other object is being deleted.
+        for _ in 1..ROUNDS {
+            match Box::pin(self.probe_once(what, known)).await {
+                Err(error) if error.kind == StoreErrorKind::Server => tracing::debug!("measured again: {error}"),
+                done => return done,
+            }
+        }
+        Box::pin(self.probe_once(what, known)).await
+    }
+
+    async fn probe_once(&self, what: Probed, known: Abilities) -> Result<Abilities, StoreError> {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(|error| {
             StoreError::new(StoreErrorKind::Settings, "probe", format!("no random numbers: {error}"))
@@ -69,7 +83,7 @@ impl Store {
             (able.create, able.replace, able.replace_needs_object) = found;
         }
         if let Some(found) = completes? {
-            (able.complete_create, able.complete_replace) = found;
+            (able.complete_create, able.complete_replace, able.complete_etag) = found;
         }
         if let Some(found) = delete? {
             able.delete = found;
@@ -95,17 +109,20 @@ impl Store {
         Ok((create, replace, needs_object))
     }
 
-    /// (create, replace) at the end of an upload in parts.
-    async fn probe_completes(&self, key: &str) -> Result<(bool, bool), StoreError> {
+    /// (create, replace, the answer's ETag is the object's) at the end of an upload in parts.
+    async fn probe_completes(&self, key: &str) -> Result<(bool, bool, bool), StoreError> {
         let put = |text: &'static str, condition| self.put_parts_once(key, Bytes::from(text), condition);
         let made = took(put("1", PutIf::Absent).await)?;
         let create = made.is_some() && took(put("2", PutIf::Absent).await)?.is_none();
-        let Some(old) = took(put("3", PutIf::Any).await)? else {
-            return Ok((create, false));
+        let Some(told) = took(put("3", PutIf::Any).await)? else {
+            return Ok((create, false, false));
+        };
+        let Some(old) = self.head(key).await?.map(|meta| meta.etag) else {
+            return Ok((create, false, false));
         };
         let new = took(put("4", PutIf::Match(&old)).await)?;
         let replace = new.is_some() && took(put("5", PutIf::Match(&old)).await)?.is_none();
-        Ok((create, replace))
+        Ok((create, replace, told == old))
     }
 
     async fn probe_delete(&self, key: &str) -> Result<bool, StoreError> {

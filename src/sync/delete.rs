@@ -144,7 +144,9 @@ async fn sweep(
                 removed.objects += 1;
                 removed.bytes += listed.size;
             }
-            Some(Deleted::Absent | Deleted::Refused) => *tried.entry(listed.key.clone()).or_default() += 1,
+            Some(Deleted::Absent) => *tried.entry(listed.key.clone()).or_default() += 1,
+            // Another version by now: the next round lists that one.
+            Some(Deleted::Refused) => {}
             Some(Deleted::Denied(error)) => return Err(error.into()),
             // Head has moved: the next round sees what that means.
             None => return Ok(()),
