@@ -208,6 +208,11 @@ async fn look_at_rights(store: &Store, found: &mut Findings) -> bool {
         return false;
     }
     found.good("s3:PutObject", "allowed");
+    match store.get(&key, GetIf::Always).await {
+        Ok(Got::Found(_)) => found.good("s3:GetObject", "what was just written can be read"),
+        Ok(_) => found.broken("s3:GetObject", "what was just written is not there", "restores are impossible here"),
+        Err(error) => found.broken("s3:GetObject", error.to_string(), "what is committed cannot be restored"),
+    }
     match store.delete(&key, None).await {
         Ok(Deleted::Done | Deleted::Absent) => found.good("s3:DeleteObject", "allowed"),
         Ok(Deleted::Refused) => found.weak("s3:DeleteObject", "refused", "deleted files stay in the live tree"),
@@ -215,7 +220,9 @@ async fn look_at_rights(store: &Store, found: &mut Findings) -> bool {
             found.weak(
                 "s3:DeleteObject",
                 error.to_string(),
-                "commits are durable, deleted files stay in the live tree and are named; probe objects below .stopover/ stay too",
+                "commits are durable, deleted files stay in the live tree and are named (not_deleted), in a plain \
+                 workspace its tree says that they are gone; prune and delete free nothing; what doctor writes below \
+                 .stopover/ stays, too, so the conditions are not measured",
             );
             return false;
         }
@@ -235,11 +242,16 @@ fn look_at_abilities(abilities: &Abilities, found: &mut Findings) {
     ability(abilities.complete_create, "CompleteMultipartUpload If-None-Match", large);
     ability(abilities.complete_replace, "CompleteMultipartUpload If-Match", large);
     ability(
+        abilities.complete_etag,
+        "CompleteMultipartUpload tells the ETag",
+        "for large files the object is looked at once more after the upload",
+    );
+    ability(
         abilities.delete,
         "DELETE If-Match",
         "HEAD, compare, DELETE at once: what another program writes in that instant can be lost",
     );
-    ability(abilities.start_after, "ListObjectsV2 StartAfter", "everything is listed, what is below .stopover/ too");
+    ability(abilities.start_after, "ListObjectsV2 StartAfter", "all is listed, what is below .stopover/ too");
     ability(abilities.ordered, "listing in order", "nothing: no order is relied on");
     ability(abilities.url_encoding, "listing url-encoded", "keys with control characters cannot be listed");
 }
@@ -261,8 +273,32 @@ fn look_at_answers(store: &Store, found: &mut Findings) {
             "each start asks the wrong region first: set S3_REGION",
         );
     }
-    if let Some(rule) = store.expiration() {
-        found.weak("lifecycle", rule, "a lifecycle rule will delete this workspace: exclude its prefix from the rule");
+    match store.expiration() {
+        Some(rule) => {
+            found.weak(
+                "lifecycle",
+                rule,
+                "a lifecycle rule will delete this workspace: exclude its prefix from the rule",
+            );
+        }
+        None => found.good("lifecycle", "no answer named a rule that deletes objects here"),
+    }
+    match store.encryption() {
+        Some(with) if with.contains("kms") => {
+            let needs = "the role needs kms:GenerateDataKey to commit and kms:Decrypt to restore";
+            found.good("encryption", format!("{with}; {needs}, wherever it runs"));
+        }
+        Some(with) => found.good("encryption", with),
+        None => found.good("encryption", "no answer named one"),
+    }
+    match store.object_lock() {
+        Some(lock) => found.weak(
+            "object lock",
+            lock,
+            "each write carries a checksum; what is deleted or replaced stays in the bucket as a version until its time \
+             is over, so prune and delete free no room before",
+        ),
+        None => found.good("object lock", "no answer named one"),
     }
     let (down, up) = store.widths();
     found.good("concurrency", format!("{down} down, {up} up"));

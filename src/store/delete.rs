@@ -42,6 +42,8 @@ impl Store {
             .await;
         match result {
             Ok(()) => Ok(Deleted::Done),
+            // No condition that others broke: nobody may delete it for now.
+            Err(trouble) if trouble.is_retention() => Ok(Deleted::Denied(self.error(ask, &trouble))),
             Err(trouble) => match (trouble.status(), trouble.code()) {
                 (Some(412), _) | (Some(409), None | Some("ConditionalRequestConflict" | "OperationAborted")) => {
                     Ok(Deleted::Refused)

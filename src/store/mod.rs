@@ -14,6 +14,7 @@ mod list;
 mod multipart;
 mod probe;
 mod read;
+mod refusal;
 mod roots;
 mod send;
 mod sentence;
@@ -117,6 +118,20 @@ impl Store {
     #[must_use]
     pub fn expiration(&self) -> Option<String> {
         self.line.wire.expiration()
+    }
+
+    /// How the server encrypts what is written here (`aws:kms`, `AES256`), if an answer said so.
+    #[must_use]
+    pub fn encryption(&self) -> Option<String> {
+        self.line.wire.encryption()
+    }
+
+    /// How objects here are kept from being deleted for a while (object lock), if an answer said so, or the bucket
+    /// wanted a checksum with a write, as those with object lock do.
+    #[must_use]
+    pub fn object_lock(&self) -> Option<String> {
+        let wanted = self.md5_wanted().then(|| "every write needs a checksum".to_owned());
+        self.line.wire.object_lock().or(wanted)
     }
 
     /// The bucket's region, where it was found to be another than the one that is set.

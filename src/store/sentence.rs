@@ -73,6 +73,19 @@ impl Store {
             let look = "check S3_ACCESS_KEY and S3_SECRET_KEY, or the AWS credentials";
             return (Kind::Credentials, format!("{} refused the credentials ({code}): {why}; {look}", self.place()));
         }
+        if ask.op == "DeleteObject" && answer.is_retention() {
+            let why = "a retention rule (object lock) keeps it for now; it can be deleted when the rule has run out";
+            return (Kind::Denied, format!("{} was refused ({code}): {why}", self.what(ask)));
+        }
+        if let Some(right) = answer.missing_key_right(ask.op) {
+            let why = "it is encrypted with a KMS key that these credentials cannot use";
+            let text = format!(
+                "bucket \"{bucket}\" refused {} ({code}): {why}: the role needs {right} on that key, and the key must \
+                 be enabled",
+                self.what(ask)
+            );
+            return (Kind::Denied, text);
+        }
         if has(&["RequestTimeTooSkewed"]) {
             let apart = self.line.wire.skew().map_or_else(String::new, |skew| format!(" by {} s", skew.abs()));
             let text = format!("this clock and that of {} differ{apart} ({code}): set the clock", self.place());

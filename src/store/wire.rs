@@ -26,7 +26,7 @@ use aws_smithy_types::{DateTime, body::SdkBody, config_bag::ConfigBag, date_time
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Counters;
+use super::{Counters, trouble::one_line};
 
 /// What is seen of the wire, shared by all clients of a store.
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ pub(super) struct Wire {
     began: OnceLock<Instant>,
     clock: Mutex<Option<Clock>>,
     expiration: OnceLock<String>,
+    encryption: OnceLock<String>,
+    object_lock: OnceLock<String>,
 }
 
 /// The server's clock and ours, at one moment.
@@ -77,6 +79,14 @@ impl Wire {
         self.expiration.get().cloned()
     }
 
+    pub(super) fn encryption(&self) -> Option<String> {
+        self.encryption.get().cloned()
+    }
+
+    pub(super) fn object_lock(&self) -> Option<String> {
+        self.object_lock.get().cloned()
+    }
+
     /// Whether the server has answered at all.
     pub(super) fn answered(&self) -> bool {
         self.answered.load(Relaxed)
@@ -87,17 +97,29 @@ impl Wire {
         self.began.get_or_init(Instant::now).elapsed()
     }
 
-    fn read_headers(&self, date: Option<&str>, expiration: Option<&str>) {
+    fn read_headers<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) {
         self.answered.store(true, Relaxed);
-        if let Some(server) = date
+        if let Some(server) = header("date")
             .and_then(|date| DateTime::from_str(date, Format::HttpDate).ok())
             .and_then(|date| SystemTime::try_from(date).ok())
         {
             let clock = Clock { server, ours: SystemTime::now(), at: Instant::now() };
             *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock);
         }
-        if let Some(expiration) = expiration {
-            self.expiration.get_or_init(|| expiration.to_owned());
+        if let Some(rule) = header("x-amz-expiration").map(one_line)
+            && self.expiration.set(rule.clone()).is_ok()
+        {
+            tracing::warn!(
+                "a lifecycle rule of the bucket will delete objects of this workspace ({rule}): exclude the workspace's \
+                 prefix from that rule, or what was stored is lost"
+            );
+        }
+        if let Some(with) = header("x-amz-server-side-encryption") {
+            self.encryption.get_or_init(|| one_line(with));
+        }
+        if let Some(mode) = header("x-amz-object-lock-mode") {
+            let until = header("x-amz-object-lock-retain-until-date").map(|date| format!(" until {date}"));
+            self.object_lock.get_or_init(|| one_line(&format!("{mode}{}", until.unwrap_or_default())));
         }
     }
 }
@@ -133,7 +155,7 @@ impl Intercept for Tap {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
-        self.0.read_headers(response.headers().get("date"), response.headers().get("x-amz-expiration"));
+        self.0.read_headers(|name| response.headers().get(name));
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
         *response.body_mut() = SdkBody::from_body_1_x(Counted { body, wire: Arc::clone(&self.0) });
         Ok(())
@@ -178,7 +200,7 @@ mod tests {
     fn the_servers_clock_goes_on_from_its_last_date() {
         let wire = Wire::default();
         assert_eq!(wire.server_now(), None);
-        wire.read_headers(Some("Sun, 06 Nov 1994 08:49:37 GMT"), None);
+        wire.read_headers(|name| (name == "date").then_some("Sun, 06 Nov 1994 08:49:37 GMT"));
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         assert!(wire.server_now().unwrap() >= date);
         assert!(wire.skew().unwrap() > 900_000_000, "we are decades ahead");
@@ -188,8 +210,14 @@ mod tests {
     #[test]
     fn a_date_that_is_none_leaves_the_clock_alone() {
         let wire = Wire::default();
-        wire.read_headers(Some("yesterday"), Some("expiry-date=\"x\", rule-id=\"r\""));
+        wire.read_headers(|name| match name {
+            "date" => Some("yesterday"),
+            "x-amz-expiration" => Some("expiry-date=\"x\", rule-id=\"r\""),
+            "x-amz-object-lock-mode" => Some("COMPLIANCE"),
+            _ => None,
+        });
         assert_eq!(wire.skew(), None);
         assert_eq!(wire.expiration().as_deref(), Some("expiry-date=\"x\", rule-id=\"r\""));
+        assert_eq!((wire.object_lock().as_deref(), wire.encryption()), (Some("COMPLIANCE"), None));
     }
 }

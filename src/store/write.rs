@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use super::{
     Put, PutIf, Store, StoreError,
     send::{Ask, Repeat},
-    trouble::{Cause, Trouble},
+    trouble::Trouble,
 };
 use crate::rows::ETag;
 
@@ -156,11 +156,7 @@ impl Store {
 
     /// A bucket with object lock wants a checksum with every write; that is learnt from its first answer.
     pub(super) fn wants_md5(&self, trouble: &Trouble) -> bool {
-        let wants = trouble.status() == Some(400)
-            && match &trouble.cause {
-                Cause::Answer(answer) => answer.message.as_deref().is_some_and(|text| text.contains("Content-MD5")),
-                _ => false,
-            };
+        let wants = trouble.wants_checksum();
         if wants {
             self.line.md5_wanted.store(true, std::sync::atomic::Ordering::Relaxed);
         }
