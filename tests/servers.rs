@@ -1,7 +1,18 @@
-//! One suite for the store, on every server: s3s-fs in this process, moto and MinIO where they are installed.
+//! One contract, on every server: s3s-fs in this process; moto, MinIO and rclone where they are installed. What one of
+//! them does not do is in `abilities::TABLE`, is measured here, and stands in docs/servers.md, which this test writes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "servers/life.rs"]
+mod life;
+#[path = "servers/measure.rs"]
+mod measure;
+#[path = "servers/page.rs"]
+mod page;
+#[path = "servers/strays.rs"]
+mod strays;
 mod support;
+#[path = "servers/warnings.rs"]
+mod warnings;
 
 use std::{
     io,
@@ -15,11 +26,7 @@ use stopover::{
         Abilities, Deleted, Fetched, GetIf, Got, Opened, Put, PutIf, Sink, Source, Store, StoreErrorKind, plain_etag,
     },
 };
-use support::{
-    outsider::Outsider,
-    servers::{Server, abilities},
-    wait,
-};
+use support::{outsider::Outsider, servers::Server, wait};
 
 const PREFIX: &str = "users/alice/ws";
 
@@ -44,7 +51,7 @@ fn done(put: Put) -> ETag {
 
 #[test]
 fn what_is_put_is_read_back_with_type_and_length() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, outsider) = store_on(&server);
         let etag = wait(store.put("a/ä b+%41.txt", Bytes::from_static(b"hello"), PutIf::Absent, Some("text/plain")));
         let etag = done(etag.unwrap());
@@ -61,7 +68,7 @@ fn what_is_put_is_read_back_with_type_and_length() {
 
 #[test]
 fn absent_is_said_and_is_no_error() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, _) = store_on(&server);
         assert_eq!(wait(store.get("none", GetIf::Always)).unwrap(), Got::Absent);
         assert_eq!(wait(store.head("none")).unwrap(), None);
@@ -73,7 +80,7 @@ fn absent_is_said_and_is_no_error() {
 
 #[test]
 fn a_get_keeps_its_condition() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, _) = store_on(&server);
         let old = done(put(&store, "k", "1", PutIf::Absent));
         assert_eq!(wait(store.get("k", GetIf::NoneMatch(&old))).unwrap(), Got::NotModified);
@@ -87,7 +94,7 @@ fn a_get_keeps_its_condition() {
 
 #[test]
 fn puts_keep_their_condition() {
-    for server in Server::all_with(&["conditional-put"]) {
+    for server in Server::each_with(&["conditional-put"]) {
         let (store, outsider) = store_on(&server);
         let first = done(put(&store, "k", "1", PutIf::Absent));
         assert!(matches!(put(&store, "k", "2", PutIf::Absent), Put::Refused));
@@ -101,7 +108,7 @@ fn puts_keep_their_condition() {
 
 #[test]
 fn puts_keep_their_condition_where_the_server_has_none() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, outsider) = store_on(&server);
         // As if the probe had found nothing at all, for Garage and the like.
         let store = store.with_abilities(Abilities::default());
@@ -119,7 +126,7 @@ fn puts_keep_their_condition_where_the_server_has_none() {
 
 #[test]
 fn a_delete_takes_only_the_version_it_names() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, outsider) = store_on(&server);
         let old = done(put(&store, "k", "1", PutIf::Absent));
         let new = done(put(&store, "k", "2", PutIf::Match(&old)));
@@ -134,7 +141,7 @@ fn a_delete_takes_only_the_version_it_names() {
 
 #[test]
 fn large_files_travel_in_parts_and_come_back_whole() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, outsider) = store_on(&server);
         let bytes = pattern(20 * 1024 * 1024 + 17);
         let condition = PutIf::Absent;
@@ -166,7 +173,7 @@ fn large_files_travel_in_parts_and_come_back_whole() {
 
 #[test]
 fn the_end_of_an_upload_in_parts_keeps_its_condition() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, outsider) = store_on(&server);
         let bytes = pattern(9 * 1024 * 1024);
         let size = bytes.len() as u64;
@@ -203,7 +210,7 @@ fn bytes_that_are_not_those_that_were_meant_never_become_visible() {
 
 #[test]
 fn a_listing_has_every_key_and_no_other() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (store, outsider) = store_on(&server);
         let mut keys: Vec<String> = (0..1203).map(|number| format!("d/{number:04} ä+%41")).collect();
         keys.extend([" first", "%2e", "-a", ".gitignore", ".stopover0", "z"].map(str::to_owned));
@@ -238,7 +245,7 @@ fn a_listing_has_every_key_and_no_other() {
 
 #[test]
 fn a_listing_passes_over_hundreds_of_own_objects() {
-    for server in Server::all_with(&["start-after"]) {
+    for server in Server::each_with(&["start-after"]) {
         let (store, _) = store_on(&server);
         wait(async {
             let own = (0..1100).map(|number| format!(".stopover/trees/{number:05}"));
@@ -262,7 +269,9 @@ fn a_listing_passes_over_hundreds_of_own_objects() {
 
 #[test]
 fn what_is_sent_and_received_is_counted() {
-    let (store, _) = store_on(&Server::here());
+    // It runs as long as it is held.
+    let server = Server::here();
+    let (store, _) = store_on(&server);
     let before = store.counters();
     put(&store, "k", "12345", PutIf::Any);
     assert!(matches!(wait(store.get("k", GetIf::Always)).unwrap(), Got::Found(_)));
@@ -273,107 +282,8 @@ fn what_is_sent_and_received_is_counted() {
 }
 
 #[test]
-fn the_table_of_abilities_is_what_is_measured() {
-    for server in Server::all_with(&[]) {
-        let mut measured = measure(&server);
-        let table: Vec<_> = abilities::TABLE.iter().map(|(name, ..)| (*name, server.has(name))).collect();
-        // A race that nobody won twice proves nothing: a server may have been lucky.
-        for (one, (_, listed)) in measured.iter_mut().zip(&table) {
-            if one.0 == "atomic-create" {
-                one.1 &= listed;
-            }
-        }
-        assert_eq!(measured, table, "on {}", server.name());
-    }
-}
-
-/// Every ability of the table, in its order, as this server shows it now.
-fn measure(server: &Server) -> Vec<(&'static str, bool)> {
-    let (store, outsider) = store_on(server);
-    let able = store.abilities().unwrap();
-    let round_trip = |keys: &[&str]| {
-        keys.iter().all(|key| outsider.try_put(key, "x").is_ok()) && {
-            let keys_below: Vec<_> = keys.iter().map(|key| key.strip_prefix("users/alice/ws/").unwrap()).collect();
-            let listed = wait(store.list_live().all()).unwrap_or_default();
-            keys_below.iter().all(|key| {
-                listed.iter().any(|listed| listed.key == *key) && wait(store.head(key)).is_ok_and(|head| head.is_some())
-            })
-        }
-    };
-    let below = |key: &str| format!("users/alice/ws/{key}");
-    let long = below(&format!("{0}/{0}/{0}", "n".repeat(255)));
-    let folder = below("folder/");
-    let etags = {
-        outsider.put(&below("plain"), "x");
-        let list = outsider.client.list_objects_v2().bucket(&outsider.bucket);
-        wait(list.send()).unwrap().contents().iter().all(|object| object.e_tag().is_some())
-    };
-    let rights = {
-        let mut access = server.access();
-        access.credentials.as_mut().unwrap().secret_key = "wrong".to_owned();
-        let stranger = wait(Store::connect(&access, &outsider.bucket, PREFIX)).unwrap();
-        matches!(wait(stranger.get("plain", GetIf::Always)), Err(error) if error.kind == StoreErrorKind::Credentials)
-    };
-    let checksums = {
-        outsider.put_with_checksum(&below("sum"), "hello", "NhCmhg==");
-        let get = outsider.client.get_object().bucket(&outsider.bucket).key(below("sum"));
-        wait(get.checksum_mode("ENABLED".into()).send()).unwrap().checksum_crc32.is_some()
-    };
-    let name_limit = {
-        let put = outsider.try_put(&below(&vec!["n".repeat(200); 6].join("/")), "x");
-        put.is_err_and(|error| error.contains("KeyTooLong"))
-    };
-    let row = |name| {
-        let has = match name {
-            "conditional-put" => able.conditional_puts(),
-            "atomic-create" => (0..10).all(|round| winners_of_a_race(&store, &format!("race/{round}")) == 1),
-            "conditional-complete" => able.complete_create && able.complete_replace,
-            "delete-condition" => able.delete,
-            "start-after" => able.start_after && able.ordered,
-            "list-etags" => etags,
-            "url-encoding" => able.url_encoding,
-            "odd-keys" => round_trip(&[&below("odd/\u{1}"), &below("odd/a\nb")]),
-            "long-keys" => round_trip(&[&long]),
-            "folder-markers" => round_trip(&[&folder]),
-            "file-and-folder" => round_trip(&[&below("fd"), &below("fd/x")]),
-            "dot-keys" => round_trip(&[&below("a//b"), &below("x/../y"), &below("./z")]),
-            "name-limit" => name_limit,
-            "checksums" => checksums,
-            "rights" => rights,
-            other => panic!("nobody measures {other}"),
-        };
-        // What one of them leaves behind may spoil the next listing.
-        for key in outsider_keys(&outsider) {
-            drop(wait(outsider.client.delete_object().bucket(&outsider.bucket).key(key).send()));
-        }
-        (name, has)
-    };
-    abilities::TABLE.iter().map(|(name, ..)| row(*name)).collect()
-}
-
-fn outsider_keys(outsider: &Outsider) -> Vec<String> {
-    let list = outsider.client.list_objects_v2().bucket(&outsider.bucket).encoding_type("url".into());
-    let page = wait(list.send()).ok();
-    let keys = page.and_then(|page| page.contents).unwrap_or_default();
-    keys.into_iter().filter_map(|object| object.key).collect()
-}
-
-/// How many of 16 conditional puts at once are told that they made the object.
-fn winners_of_a_race(store: &Store, key: &str) -> usize {
-    let race = (0..16).map(|runner| {
-        let (store, key) = (store.clone(), key.to_owned());
-        support::beside(async move {
-            let put = store.put(&key, Bytes::from(format!("{runner}")), PutIf::Absent, None).await;
-            usize::from(matches!(put, Ok(Put::Done(_))))
-        })
-    });
-    let race: Vec<_> = race.collect();
-    wait(async { futures_util::future::join_all(race).await }).into_iter().map(Result::unwrap).sum()
-}
-
-#[test]
 fn the_probe_leaves_nothing_behind() {
-    for server in Server::all_with(&[]) {
+    for server in Server::each_with(&[]) {
         let (_, outsider) = store_on(&server);
         assert_eq!(outsider.keys(""), Vec::<String>::new(), "on {}", server.name());
     }

@@ -35,6 +35,8 @@ pub struct Request {
     pub class: Class,
     /// Whether it has If-Match or If-None-Match.
     pub conditional: bool,
+    /// Whether the server can check its bytes: Content-MD5 or one of S3's checksums.
+    pub checksum: bool,
     pub bytes: usize,
 }
 
@@ -152,7 +154,9 @@ impl Request {
         };
         let class = Class::of(&key);
         let conditional = headers.contains_key("if-match") || headers.contains_key("if-none-match");
-        Self { op, key, class, conditional, bytes }
+        let sums = |name: &hyper::header::HeaderName| name.as_str().starts_with("x-amz-checksum-");
+        let checksum = headers.contains_key("content-md5") || headers.keys().any(sums);
+        Self { op, key, class, conditional, checksum, bytes }
     }
 }
 

@@ -57,6 +57,18 @@ pub fn moto(program: &Path) -> Child {
     })
 }
 
+/// rclone's server before a folder. It takes the conditions of no write.
+pub fn rclone(program: &Path) -> Child {
+    Child::start(None, |address, root| {
+        let data = root.join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let keys = format!("{ACCESS_KEY},{SECRET_KEY}");
+        let words = [program.to_str().unwrap(), "serve", "s3", "--addr", address, "--auth-key", &keys];
+        let more = ["--vfs-cache-mode", "writes", "--config", "/dev/null", data.to_str().unwrap()];
+        (words.into_iter().chain(more).map(str::to_owned).collect(), Vec::new())
+    })
+}
+
 type Words = (Vec<String>, Vec<(String, String)>);
 
 impl Child {

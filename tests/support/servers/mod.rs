@@ -1,6 +1,6 @@
-//! Real S3 servers: s3s-fs in the test's own process, MinIO and moto as children. Each has a fresh directory, and goes
-//! away with the last test that uses it, or with the test process. And one that is none, in memory (`memory`): for tests
-//! of hundreds of cases, and for servers that misbehave.
+//! Real S3 servers: s3s-fs in the test's own process; moto, MinIO and `rclone serve s3` as children. Each has a fresh
+//! directory, and goes away with the last test that uses it, or with the test process: so a test holds its server. And
+//! one that is none, in memory (`memory`): for tests of hundreds of cases, and for servers that misbehave.
 //!
 //! A test names what it needs of a server; `abilities` is the one table of who has what. On a server that lacks it the
 //! test is counted as `not on s3s-fs: atomic-create`; where a server is not installed it is `skipped`, unless
@@ -32,19 +32,56 @@ pub enum Kind {
     S3sFs,
     Moto,
     MinIo,
+    Rclone,
     Memory,
 }
 
 impl Kind {
     /// The real ones.
-    pub const ALL: [Self; 3] = [Self::S3sFs, Self::Moto, Self::MinIo];
+    pub const ALL: [Self; 4] = [Self::S3sFs, Self::Moto, Self::MinIo, Self::Rclone];
+    /// Those that look at conditions: what most tests are about.
+    const CONDITIONAL: [Self; 3] = [Self::S3sFs, Self::Moto, Self::MinIo];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::S3sFs => "s3s-fs",
             Self::Moto => "moto",
             Self::MinIo => "minio",
+            Self::Rclone => "rclone",
             Self::Memory => "memory",
+        }
+    }
+
+    /// The version that is installed, as the server itself, or what built it, tells it.
+    pub fn version(self) -> Option<String> {
+        let said = |program: &str, words: &[&str]| {
+            let output = std::process::Command::new(installed(program)?).args(words).output().ok()?;
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        match self {
+            Self::S3sFs => {
+                let lock = include_str!("../../../Cargo.lock");
+                let (_, after) = lock.split_once("name = \"s3s-fs\"\nversion = \"")?;
+                Some(after.split_once('"')?.0.to_owned())
+            }
+            Self::Moto => {
+                let words = "import importlib.metadata as m; print(m.version('moto'))";
+                Some(said("venv/bin/python3", &["-c", words])?.trim().to_owned())
+            }
+            // It calls itself DEVELOPMENT; the Go linker noted which module it was built from.
+            Self::MinIo => {
+                let (before, path) = ("mod\tgithub.com/minio/minio\t", installed("bin/minio")?);
+                let grep = std::process::Command::new("grep")
+                    .args(["-a", "-o", "-m1", &format!("{before}[^\t]*")])
+                    .arg(path)
+                    .output()
+                    .ok()?;
+                let found = String::from_utf8_lossy(&grep.stdout).into_owned();
+                // Without the commit: the time names it.
+                Some(found.trim().strip_prefix(before)?.rsplit_once('-')?.0.to_owned())
+            }
+            Self::Memory => None,
+            Self::Rclone => Some(said("bin/rclone", &["version"])?.lines().next()?.replace("rclone v", "")),
         }
     }
 }
@@ -65,7 +102,7 @@ enum Running {
 }
 
 /// The servers that run now; each as long as a test holds it.
-static SHARED: Mutex<[Weak<Server>; 4]> = Mutex::new([const { Weak::new() }; 4]);
+static SHARED: Mutex<[Weak<Server>; 5]> = Mutex::new([const { Weak::new() }; 5]);
 
 impl Server {
     /// The server of this kind: the one that runs, or a new one. `None`: it is not installed, which is said.
@@ -104,9 +141,18 @@ impl Server {
         }
     }
 
-    /// All servers that are installed and have what the test needs; the others are said.
+    /// All servers that look at conditions, are installed and have what the test needs; the others are said.
     pub fn all_with(needs: &[&str]) -> Vec<Arc<Self>> {
-        let able = Kind::ALL.into_iter().filter(|kind| {
+        Self::of_those_with(&Kind::CONDITIONAL, needs)
+    }
+
+    /// As `all_with`, with the one that passes over every condition.
+    pub fn each_with(needs: &[&str]) -> Vec<Arc<Self>> {
+        Self::of_those_with(&Kind::ALL, needs)
+    }
+
+    fn of_those_with(kinds: &[Kind], needs: &[&str]) -> Vec<Arc<Self>> {
+        let able = kinds.iter().copied().filter(|kind| {
             let lacks: Vec<_> = needs.iter().filter(|need| !abilities::has(*kind, need)).copied().collect();
             if !lacks.is_empty() {
                 println!("not on {}: {}", kind.name(), lacks.join(", "));
@@ -153,6 +199,7 @@ impl Server {
             Kind::Moto => Running::Child(child::moto(&installed("venv/bin/moto_server")?)),
             Kind::MinIo => Running::Child(child::minio(&installed("bin/minio")?)),
             Kind::Memory => Running::Memory(memory::Memory::start()),
+            Kind::Rclone => Running::Child(child::rclone(&installed("bin/rclone")?)),
         };
         let endpoint = match &running {
             Running::InProcess(server) => server.endpoint(),
