@@ -166,6 +166,12 @@ pub(super) fn origin(state: &State, name: &str) -> Result<Option<Rows>, SyncErro
     Ok(Tree::decode(&bytes[..], &Limits::default()).ok().map(|tree| tree.rows))
 }
 
+/// The snapshot whose rows are noted under `name`.
+fn noted_for(state: &State, name: &str) -> Result<Option<SnapshotId>, SyncError> {
+    let Some(bytes) = state.read(name)? else { return Ok(None) };
+    Ok(Tree::decode_header(&bytes[..], &Limits::default()).ok().map(|(header, _)| header.id))
+}
+
 /// Notes the rows the directory took in.
 pub(super) fn set_origin(state: &State, name: &str, rows: &Rows, id: &SnapshotId) -> Result<(), SyncError> {
     let mut rows = rows.clone();
@@ -200,12 +206,14 @@ pub(super) fn settle_pending(
     let Some(pending) = mine.pending.clone() else { return Ok(false) };
     let Some(id) = pending.snapshot.parse::<SnapshotId>().ok() else { return Ok(false) };
     // Its rows took their place as soon as it was known to be applied: a kill can have come before the note of that.
-    let promoted = state.read("origin.pending")?.is_none();
+    let promoted = state.read("origin.pending")?.is_none() && noted_for(state, "origin")? == Some(id);
     if !promoted {
         if !head.is_some_and(|at| at.head.has_in_lineage(&id)) {
             return Ok(false);
         }
-        state.promote("origin.pending", "origin")?;
+        if state.read("origin.pending")?.is_some() {
+            state.promote("origin.pending", "origin")?;
+        }
     }
     mine.snapshot = Some(pending.snapshot);
     mine.birth = Some(pending.birth);
@@ -331,5 +339,19 @@ mod tests {
         assert!(settle_pending(&state, &mut mine, None).unwrap());
         assert_eq!((mine.pending.clone(), mine.snapshot.clone()), (None, Some(ids[1].to_string())));
         assert_eq!(state.mine().unwrap(), Some(mine));
+    }
+
+    #[test]
+    fn a_commit_that_lost_its_race_and_its_rows_is_not_what_the_directory_took_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::create(&dir.path().join(".stopover")).unwrap();
+        let ids = [1_u8, 2].map(|n| SnapshotId::new(n.into(), [n; 6]));
+        set_origin(&state, "origin", &Rows::new(), &ids[0]).unwrap();
+        // The disk was full when the next try noted its own: the rows went, the note of the id stayed.
+        let pending = Pending { snapshot: ids[1].to_string(), birth: ids[1].to_string(), seq: 2 };
+        let before = Mine { snapshot: Some(ids[0].to_string()), pending: Some(pending), ..Mine::default() };
+        let mut mine = before.clone();
+        assert!(!settle_pending(&state, &mut mine, None).unwrap());
+        assert_eq!(mine, before);
     }
 }
