@@ -66,3 +66,67 @@ fn a_state_directory_that_goes_while_the_app_shuts_down_costs_no_file() {
         ended.exits(0);
     }
 }
+
+#[test]
+fn a_container_has_measured_its_server_before_it_stops() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let first = story.directory("first");
+        first.pull().exits(0);
+        first.file("seed", "seed").checkpoint().exits(0);
+        let here = story.directory("here");
+        let script = "trap 'echo last >last.txt; exit 0' TERM; echo up; while :; do sleep 0.01; done";
+        let container = here.start_run(&["sh", "-c", script]);
+        container.prints("up");
+        container.logs("nothing to commit");
+        let before = front.count(&any().class(Class::Own));
+        container.term();
+        container.ends().exits(0);
+        assert_eq!(front.count(&any().class(Class::Own)), before, "on {}: {:?}", server.name(), front.seen());
+        assert_eq!(story.object_text("last.txt"), "last\n");
+    }
+}
+
+#[test]
+fn a_folder_that_consoles_marked_stays_removed() {
+    for server in Server::all_with(&["folder-markers"]) {
+        let story = Story::on(&server);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("d/x", "x").file("kept", "kept").checkpoint().exits(0);
+        story.object("d/", "");
+        let there = story.directory("there");
+        there.pull().exits(0);
+        // What the directory keeps of the mirror is a cache.
+        std::fs::remove_file(there.path.join(".stopover/cache.mirror")).unwrap();
+        there.checkpoint().exits(0);
+        std::fs::remove_dir_all(there.path.join("d")).unwrap();
+        there.checkpoint().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(next.paths(), ["kept"], "on {}", server.name());
+    }
+}
+
+#[test]
+fn what_lies_in_no_pack_any_more_is_packed_again_though_others_committed_in_between() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("a.txt", "content of a").checkpoint().exits(0);
+        let keys = story.outsider.keys("").into_iter();
+        let pack = keys.filter(|key| key.contains(".stopover/packs/")).collect::<Vec<_>>();
+        assert_eq!(pack.len(), 1);
+        story.outsider.delete(&pack[0]);
+        let there = story.directory("there");
+        there.pull().exits(0).says("packs are damaged");
+        here.file("b.txt", "b").checkpoint().exits(0);
+        there.pull().exits(0);
+        there.checkpoint().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0).never_says("packs are damaged");
+        assert_eq!((next.text("a.txt"), next.text("b.txt")), ("content of a".into(), "b".into()));
+    }
+}

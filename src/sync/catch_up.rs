@@ -155,7 +155,8 @@ impl CatchingUp<'_> {
             (None, None) => plan::Mirror::default(),
         };
         let is_refused = |(path, etag): (&RelPath, &ETag)| mirror.rows.get(path).is_some_and(|row| row.etag == *etag);
-        if begun.is_own() && !self.refused.iter().any(is_refused) {
+        let knows_marks = self.markers.keys().all(|path| mirror.markers.contains_key(path));
+        if begun.is_own() && knows_marks && !self.refused.iter().any(is_refused) {
             tell().current = true;
             return Ok(());
         }

@@ -35,6 +35,9 @@ use crate::{
     store::Probed,
 };
 
+/// What a catch-up needs to know of the server.
+const FOR_LIVE: Probed = Probed { puts: true, completes: true, deletes: true, lists: false };
+
 /// The other side of the merge.
 pub(super) struct Theirs {
     pub(super) rows: Rows,
@@ -267,11 +270,11 @@ impl Committer<'_> {
             attempt.events.durable(&self.stamped(receipt.clone()));
             if !attempt.control.is_last() {
                 // What the server honours is measured now, so that no stop has to: there each trip counts.
-                let probed = Probed { puts: true, completes: true, deletes: true, lists: false };
-                self.store = with_abilities(self.store.clone(), Some(&self.state), probed).await?;
+                self.store = with_abilities(self.store.clone(), Some(&self.state), FOR_LIVE).await?;
             }
             let is_current = at.head.snapshot.is_some_and(|id| is_mirror_kept(&self.state, &id));
-            if is_current && self.mine.refused.is_empty() && self.config.live_tree == LiveTree::On {
+            let is_noted = self.mine.refused.is_empty() && self.mine.markers.is_empty();
+            if is_current && is_noted && self.config.live_tree == LiveTree::On {
                 receipt.live_tree = LiveTreeState::Current;
                 return Ok(receipt);
             }
@@ -301,8 +304,12 @@ impl Committer<'_> {
         }
         let control = attempt.control;
         let stop = || control.time_is_up();
-        let probed = Probed { puts: true, completes: true, deletes: true, lists: false };
-        match with_abilities(self.store.clone(), Some(&self.state), probed).await {
+        let measured = tokio::select! {
+            biased;
+            measured = with_abilities(self.store.clone(), Some(&self.state), FOR_LIVE) => measured,
+            () = control.until_time_is_up() => return,
+        };
+        match measured {
             Ok(store) => self.store = store,
             Err(error) => return tracing::warn!("the commit is durable, but the live tree is behind: {error}"),
         }

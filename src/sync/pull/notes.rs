@@ -75,8 +75,14 @@ impl Puller<'_> {
             (None, before) => before.map(|mine| mine.markers.clone()).unwrap_or_default(),
         };
         let live = self.found.live();
-        let same = before.filter(|mine| live.is_some() && mine.snapshot == snapshot);
-        let lost = done.lost.iter().map(ToString::to_string).chain(same.into_iter().flat_map(|mine| mine.lost.clone()));
+        // What an earlier pull missed was not looked for again, if the directory has it by now: as long as the snapshot
+        // has such content, the next commit packs it again.
+        let missed = before.filter(|_| live.is_some()).into_iter().flat_map(|mine| mine.lost.clone());
+        let wanted: BTreeSet<String> = match live.filter(|_| before.is_some_and(|mine| !mine.lost.is_empty())) {
+            Some(live) => live.tree.rows.values().map(|row| row.hash.to_string()).collect(),
+            None => BTreeSet::new(),
+        };
+        let lost = done.lost.iter().map(ToString::to_string).chain(missed.filter(|hash| wanted.contains(hash)));
         state.set_mine(&Mine {
             workspace: self.url.clone(),
             snapshot: snapshot.clone(),
