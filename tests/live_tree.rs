@@ -8,6 +8,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use support::{
+    checker::{Checker, on_disk},
     front::{Class, Fault, Front, Held, Which, any},
     servers::{Kind, Server},
     story::{Directory, Running, Story, until},
@@ -41,6 +42,9 @@ fn all_is_as_in(directory: &Directory, story: &Story, what: &str) {
     let next = story.directory("next");
     next.pull().exits(0).never_says("the live tree");
     assert_eq!(texts(next.tree()), texts(directory.tree()), "{what}");
+    let checked =
+        Checker::new(&story.outsider, story.key("")).bucket().unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+    assert!(checked.tree == on_disk(&directory.path), "{what}: {:?}", checked.tree.keys());
     assert_eq!(texts(story.live()), texts(directory.files()), "{what}: the live tree");
 }
 
@@ -73,14 +77,14 @@ fn points() -> impl Iterator<Item = Which> {
     (0..).map(|k| any().class(Class::Live).after(k).once())
 }
 
-/// Every second point on one server, and on the others every fourth: they take their time. All of them: `just zoo`.
+/// Every third point on one server, and on the others every sixth: they take their time. All of them: `just zoo`.
 fn is_tried(server: usize, k: usize) -> bool {
-    k % [2, 4][server.min(1)] == server || std::env::var_os("STOPOVER_TEST_ALL").is_some()
+    k % [3, 6][server.min(1)] == server || std::env::var_os("STOPOVER_TEST_ALL").is_some()
 }
 
 /// Whether something happens at this point, or the other way round.
 fn is_turned(server: usize, k: usize) -> bool {
-    (k / 2 + server).is_multiple_of(2)
+    (k / 3 + server).is_multiple_of(2)
 }
 
 /// A checkpoint that is stopped where `held` holds it; `None` where it has ended before.

@@ -18,6 +18,7 @@ use std::{
 };
 
 use support::{
+    checker::{Checker, on_disk},
     front::{Fault, Front, any},
     ledger::{Ledger, content, contents},
     outsider::Outsider,
@@ -405,6 +406,9 @@ fn converge(all: &mut [Writer<'_>], what: &str) {
 /// restored.
 fn all_is_in_the_bucket(zoo: &Zoo, writer: &Writer<'_>, what: &str) {
     let story = &zoo.story;
+    let checked =
+        Checker::new(&story.outsider, story.key("")).bucket().unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+    assert!(checked.tree == on_disk(&writer.directory.path), "{what}");
     let next = story.directory("next");
     next.pull().exits(0);
     assert!(next.tree() == writer.directory.tree(), "{what}");
@@ -430,12 +434,12 @@ fn seed() -> u64 {
 
 #[test]
 fn two_containers_that_are_killed_and_fall_asleep_lose_nothing() {
-    live(2, 7, seed());
+    live(2, 6, seed());
 }
 
 #[test]
 fn five_containers_that_are_killed_and_fall_asleep_lose_nothing() {
-    live(5, 3, seed());
+    live(5, 2, seed());
 }
 
 /// Half an hour and more: `just zoo`.
