@@ -113,9 +113,10 @@ impl Trouble {
     pub(super) fn is_surely_not_done(&self) -> bool {
         match &self.cause {
             Cause::NoConnection(_) | Cause::NoCredentials(_) | Cause::NoRequest(_) => true,
-            // A 503 without a code comes from something between us and the server.
+            // A 503 without a code comes from something between us and the server. A 501 refuses what was asked for.
             Cause::Answer(answer) => {
-                (400..500).contains(&answer.status) || answer.code.as_deref().is_some_and(|code| BUSY.contains(&code))
+                matches!(answer.status, 400..=499 | 501)
+                    || answer.code.as_deref().is_some_and(|code| BUSY.contains(&code))
             }
             _ => false,
         }

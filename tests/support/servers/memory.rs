@@ -98,6 +98,11 @@ impl Memory {
         lock(&self.bucket).modes.insert(mode);
     }
 
+    /// From now on it is what S3 is.
+    pub fn behaves_well(&self) {
+        lock(&self.bucket).modes.clear();
+    }
+
     /// What it holds now.
     pub fn image(&self) -> Image {
         lock(&self.bucket).image.clone()

@@ -1,0 +1,171 @@
+//! Servers that are not what S3 is: whatever they do, what a commit says it stored is what a pull gets, and what it
+//! failed to store is still in the directory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use support::{
+    checker::{Checker, on_disk},
+    front::{Class, Fault, Front, any},
+    servers::{Server, memory::Mode},
+    story::{Directory, Story},
+};
+
+/// Edits, a deletion, a new file.
+fn change(here: &Directory, round: usize) {
+    here.file("a.txt", format!("edit {round}")).file(&format!("sub/new-{round}.txt"), "new");
+    if round == 0 {
+        here.remove("b.txt");
+    }
+}
+
+/// A live workspace; from then on its server behaves in this way. Says which commits went well.
+fn holds_under(mode: Mode) -> Vec<bool> {
+    let server = Server::in_memory();
+    let story = Story::on(&server);
+    let checker = Checker::new(&story.outsider, story.key(""));
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here.file("a.txt", "0").file("b.txt", "0").file("c.txt", "0").file("sub/d.txt", "0");
+    here.checkpoint().exits(0);
+    // As if this were another server: nothing is known of it.
+    std::fs::remove_file(here.path.join(".stopover/abilities")).ok();
+    let mut stored = on_disk(&here.path);
+    let mut went = Vec::new();
+    for round in 0..3 {
+        server.memory().behave(mode);
+        change(&here, round);
+        let ended = here.checkpoint();
+        let well = ended.code() == 0;
+        if !well {
+            println!("{mode:?}, round {round}: exit {}: {}", ended.code(), ended.stderr);
+        }
+        if well {
+            stored = on_disk(&here.path);
+        }
+        let fresh = story.directory("fresh");
+        let pulled = fresh.pull();
+        if pulled.code() != 0 {
+            assert_eq!(mode, Mode::MissingIs403, "{}", pulled.stderr);
+            server.memory().behaves_well();
+            fresh.pull().exits(0);
+        }
+        assert!(on_disk(&fresh.path) == stored, "{mode:?}, round {round}: {}\n{}", ended.stderr, pulled.stderr);
+        std::fs::remove_dir_all(&fresh.path).unwrap();
+        server.memory().behaves_well();
+        checker.bucket().unwrap_or_else(|wrong| panic!("{mode:?}, round {round}: {wrong}"));
+        went.push(well);
+    }
+    // Where the server is a good one again, nothing is in the way.
+    change(&here, 3);
+    here.checkpoint().exits(0);
+    let fresh = story.directory("fresh");
+    fresh.pull().exits(0);
+    assert!(on_disk(&fresh.path) == on_disk(&here.path), "{mode:?}: {:?}", fresh.paths());
+    went
+}
+
+#[test]
+fn a_server_without_conditions_on_deletes_loses_nothing() {
+    assert_eq!(holds_under(Mode::DeleteIgnoresConditions), [true; 3]);
+}
+
+#[test]
+fn a_server_that_ignores_conditions_loses_nothing_of_a_single_writer() {
+    assert_eq!(holds_under(Mode::IgnoresConditions), [true; 3]);
+}
+
+#[test]
+fn a_server_that_refuses_what_matches_is_no_lost_race_for_ever() {
+    assert_eq!(holds_under(Mode::RefusesConditions), [true; 3]);
+}
+
+#[test]
+fn a_server_that_does_not_implement_conditions_loses_nothing() {
+    assert_eq!(holds_under(Mode::ConditionsAre501), [true; 3]);
+}
+
+#[test]
+fn a_server_that_creates_what_is_missing_loses_nothing() {
+    assert_eq!(holds_under(Mode::CreatesMissing), [true; 3]);
+}
+
+#[test]
+fn versions_that_say_nothing_of_the_content_are_as_good() {
+    assert_eq!(holds_under(Mode::RandomEtags), [true; 3]);
+}
+
+#[test]
+fn listings_in_no_order_are_as_good() {
+    assert_eq!(holds_under(Mode::ListsUnordered), [true; 3]);
+}
+
+#[test]
+fn what_a_listing_leaves_out_is_not_deleted() {
+    assert_eq!(holds_under(Mode::ListsWithGaps), [true; 3]);
+}
+
+#[test]
+fn a_server_that_denies_what_is_missing_loses_nothing() {
+    assert_eq!(holds_under(Mode::MissingIs403), [true; 3]);
+}
+
+#[test]
+fn a_write_that_arrives_late_harms_nothing() {
+    for class in [Class::Pack, Class::Tree, Class::Head, Class::Live, Class::Mirror] {
+        let server = Server::in_memory();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("a.txt", "0");
+        here.checkpoint().exits(0);
+        let late = front.late(any().op("PutObject").class(class).once());
+        here.file("a.txt", "1");
+        here.checkpoint().exits(0);
+        here.file("a.txt", "2");
+        here.checkpoint().exits(0);
+        // What nobody waits for any more reaches the server now.
+        late.add_permits(1);
+        front.settles();
+        here.file("b.txt", "after");
+        here.checkpoint().exits(0);
+        let fresh = story.directory("fresh");
+        fresh.pull().exits(0);
+        assert_eq!((fresh.text("a.txt"), fresh.text("b.txt")), ("2".into(), "after".into()), "{class:?}");
+        assert_eq!(fresh.paths(), ["a.txt", "b.txt"], "{class:?}");
+        assert_eq!(story.object_text("a.txt"), "2", "{class:?}");
+        Checker::new(&story.outsider, story.key("")).bucket().unwrap_or_else(|wrong| panic!("{class:?}: {wrong}"));
+    }
+}
+
+#[test]
+fn a_writer_that_was_asleep_while_others_committed_takes_nothing_back() {
+    let server = Server::in_memory();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here.file("a.txt", "0").file("b.txt", "0");
+    here.checkpoint().exits(0);
+    let other = story.directory("other");
+    other.pull().exits(0);
+    here.file("a.txt", "here");
+    // It falls asleep with its first object on the way.
+    let stop = Fault::Signal { number: 19, applied: true };
+    front.on(any().op("PutObject").class(Class::Live).once(), stop);
+    front.forget();
+    let asleep = here.start(&["commit"]);
+    front.client(asleep.pid());
+    support::story::until(|| front.count(&any().op("PutObject").class(Class::Live)) == 1);
+    front.settles();
+    other.pull().exits(0);
+    other.file("a.txt", "other").file("b.txt", "other");
+    other.checkpoint().exits(0);
+    asleep.signal(18);
+    asleep.ends().exits(0);
+    let fresh = story.directory("fresh");
+    fresh.pull().exits(0);
+    assert_eq!((fresh.text("a.txt"), fresh.text("b.txt")), ("other".into(), "other".into()));
+    assert_eq!((story.object_text("a.txt"), fresh.paths().len()), ("other".into(), 2));
+}
