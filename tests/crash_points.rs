@@ -5,10 +5,18 @@
 mod crash;
 mod support;
 
-use crash::{Depth, SCENARIOS};
+use crash::{Depth, LARGE, SCENARIOS, run};
 
-/// What the table in docs/durability.md says is what happens. `STOPOVER_UPDATE_DOCS=1` writes it.
+/// Of each kind of request that writes the first and the last. What the table in docs/durability.md says is what happens;
+/// `STOPOVER_UPDATE_DOCS=1` writes it.
 #[test]
 fn a_kill_at_any_request_leaves_the_snapshot_before_or_the_next() {
-    crash::run(SCENARIOS, Depth::Thinned);
+    run(SCENARIOS, Depth::Thinned).is_in_the_docs();
+}
+
+#[test]
+#[ignore = "takes minutes: a thousand kills"]
+fn a_kill_at_every_single_request_leaves_the_snapshot_before_or_the_next() {
+    run(SCENARIOS, Depth::Full).is_in_the_docs();
+    run(LARGE, Depth::Thinned);
 }

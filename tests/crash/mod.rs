@@ -14,7 +14,8 @@ use std::{
 };
 
 use self::points::{Seen, kill_everywhere};
-pub use self::scenarios::SCENARIOS;
+pub use self::scenarios::{LARGE, SCENARIOS};
+pub use self::table::Table;
 use crate::support::{
     front::Front,
     servers::Server,
@@ -24,7 +25,7 @@ use crate::support::{
 /// How many of the points are tried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Of each kind of request the first and the last.
+    /// Of each kind of request that writes the first and the last.
     Thinned,
     /// All.
     Full,
@@ -79,9 +80,9 @@ impl Ground {
     }
 }
 
-/// Runs all these, as many at once as is sensible, and holds what was seen against the table in the docs.
-/// `STOPOVER_TEST_ONLY` names one, or some.
-pub fn run(scenarios: &[Scenario], depth: Depth) {
+/// Runs all these, as many at once as is sensible, and gives the table of what was seen. `STOPOVER_TEST_ONLY` names one,
+/// or some.
+pub fn run(scenarios: &[Scenario], depth: Depth) -> Table {
     let only = std::env::var("STOPOVER_TEST_ONLY").unwrap_or_default();
     let meant = scenarios.iter().filter(|scenario| scenario.name.contains(&only));
     let open: Mutex<VecDeque<(usize, &Scenario)>> = Mutex::new(meant.enumerate().collect());
@@ -102,5 +103,5 @@ pub fn run(scenarios: &[Scenario], depth: Depth) {
     });
     let mut seen = seen.into_inner().unwrap();
     seen.sort_by_key(|(at, ..)| *at);
-    table::hold_against_docs(only.is_empty(), seen.into_iter().map(|(_, name, points)| (name, points)));
+    Table::of(only.is_empty(), seen.into_iter().map(|(_, name, points)| (name, points)))
 }

@@ -6,6 +6,8 @@ use crate::support::front::{Class, Fault, any};
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "edited files", prepare: edits, act: Act::Commit },
     Scenario { name: "first commit", prepare: first, act: Act::Commit },
+    Scenario { name: "first commit over what others put there", prepare: first_over, act: Act::Commit },
+    Scenario { name: "first commit over plain ones", prepare: first_over_plain, act: Act::Commit },
     Scenario { name: "last commit of a container", prepare: edits, act: Act::LastCommit },
     Scenario { name: "renamed files", prepare: renames, act: Act::Commit },
     Scenario { name: "a file becomes a directory, and the reverse", prepare: types, act: Act::Commit },
@@ -21,6 +23,9 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "delete", prepare: edits, act: Act::Delete },
     Scenario { name: "restore in place", prepare: restored, act: Act::Restore },
 ];
+
+/// What takes long, and shows nothing else.
+pub const LARGE: &[Scenario] = &[Scenario { name: "5,000 small files", prepare: five_thousand, act: Act::Commit }];
 
 /// A live workspace with one snapshot, caught up.
 fn live(ground: &Ground) {
@@ -40,6 +45,22 @@ fn first(ground: &Ground) {
     let here = ground.here();
     here.pull().exits(0);
     here.file("a.txt", "a0").file("sub/b.txt", "b0").link("current", "a.txt");
+}
+
+fn first_over(ground: &Ground) {
+    ground.story.object("a.txt", "theirs").object("sub/b.txt", "theirs").object("kept.txt", "theirs");
+    let here = ground.here();
+    here.pull().exits(0);
+    here.file("a.txt", "ours").file("new.txt", "ours").remove("sub/b.txt");
+}
+
+fn first_over_plain(ground: &Ground) {
+    let here = ground.here();
+    here.pull().exits(0);
+    here.file("a.txt", "a0").file("sub/b.txt", "b0").file("kept.txt", "kept").link("current", "a.txt");
+    here.commit().exits(0);
+    here.pull().exits(0);
+    here.file("a.txt", "ours").file("new.txt", "ours").remove("sub/b.txt");
 }
 
 fn renames(ground: &Ground) {
@@ -116,8 +137,15 @@ fn large(ground: &Ground) {
 }
 
 fn many(ground: &Ground) {
+    many_of(ground, 40);
+}
+
+fn five_thousand(ground: &Ground) {
+    many_of(ground, 5000);
+}
+
+fn many_of(ground: &Ground, count: usize) {
     live(ground);
-    let count = if std::env::var_os("STOPOVER_TEST_FULL").is_some() { 5000 } else { 40 };
     for n in 0..count {
         ground.here().file(&format!("many/{n:04}.txt"), format!("content {n}"));
     }

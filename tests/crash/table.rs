@@ -17,32 +17,49 @@ struct Line {
     says: [String; 3],
 }
 
-pub fn hold_against_docs<'a>(all: bool, seen: impl Iterator<Item = (&'a str, Vec<Seen>)>) {
-    let mut table =
-        String::from("| what | killed | a pull sees | `aws s3 sync` sees | left |\n| --- | --- | --- | --- | --- |\n");
-    for (name, points) in seen {
-        if points.is_empty() {
-            println!("no table: {name} was not tried");
-            return;
+/// What was seen, in Markdown.
+pub struct Table {
+    text: String,
+    /// Whether everything was tried.
+    is_whole: bool,
+}
+
+impl Table {
+    pub fn of<'a>(all: bool, seen: impl Iterator<Item = (&'a str, Vec<Seen>)>) -> Self {
+        let mut text = String::from(
+            "| what | killed | a pull sees | `aws s3 sync` sees | left |\n| --- | --- | --- | --- | --- |\n",
+        );
+        let mut is_whole = all;
+        for (name, points) in seen {
+            if points.is_empty() {
+                println!("skipped, and so the table is not looked at: {name}");
+                is_whole = false;
+            }
+            for (at, line) in lines(&points).iter().enumerate() {
+                let name = if at == 0 { name } else { "" };
+                let (from, to) = (&line.from, &line.to);
+                let place = if from == to { from.clone() } else { format!("{from} … {to}") };
+                let [pull, sync, left] = &line.says;
+                text.push_str(&format!("| {name} | {place} | {pull} | {sync} | {left} |\n"));
+            }
         }
-        for (at, line) in lines(&points).iter().enumerate() {
-            let name = if at == 0 { name } else { "" };
-            let place = if line.from == line.to { line.from.clone() } else { format!("{} … {}", line.from, line.to) };
-            let [pull, sync, left] = &line.says;
-            table.push_str(&format!("| {name} | {place} | {pull} | {sync} | {left} |\n"));
+        Self { text, is_whole }
+    }
+
+    /// Holds it against the docs, or writes it there.
+    pub fn is_in_the_docs(&self) {
+        let table = self.text.trim();
+        if !self.is_whole {
+            return println!("{table}");
         }
-    }
-    if !all {
-        return println!("{table}");
-    }
-    let docs = std::fs::read_to_string(DOCS).unwrap_or_default();
-    let (before, rest) = docs.split_once(BEGIN).expect("docs/durability.md has a place for the table");
-    let (committed, after) = rest.split_once(END).expect("the place ends");
-    if std::env::var_os("STOPOVER_UPDATE_DOCS").is_some() {
-        std::fs::write(DOCS, format!("{before}{BEGIN}\n{table}\n{END}{after}")).unwrap();
-    } else {
-        let committed = committed.trim();
-        assert!(committed == table.trim(), "docs/durability.md says otherwise; what happens is:\n{table}");
+        let docs = std::fs::read_to_string(DOCS).unwrap();
+        let (before, rest) = docs.split_once(BEGIN).expect("docs/durability.md has a place for the table");
+        let (committed, after) = rest.split_once(END).expect("the place ends");
+        if std::env::var_os("STOPOVER_UPDATE_DOCS").is_some() {
+            std::fs::write(DOCS, format!("{before}{BEGIN}\n{table}\n\n{END}{after}")).unwrap();
+        } else {
+            assert!(committed.trim() == table, "docs/durability.md says otherwise; what happens is:\n{table}");
+        }
     }
 }
 
