@@ -543,7 +543,8 @@ fn a_term_while_the_apps_program_is_loaded_starts_the_budget() {
     // The budget ends it, not the program that is loaded at last.
     assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
     assert_eq!(life.end(), 137, "{}", life.log());
-    assert!(life.has("last ends"), "{:?}", life.notes());
+    // Traced, and beside others, it may not get further than that.
+    assert!(life.has("last hears that the app is gone"), "{:?}", life.notes());
     assert_eq!(life.summary()["reason"], "killed-at-deadline");
 }
 
