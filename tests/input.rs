@@ -294,7 +294,7 @@ fn a_name_on_the_disk_that_no_server_can_hold_is_named_and_the_rest_is_stored() 
         let long = format!("{}/{}/long.txt", deep.join("/"), "g".repeat(220));
         here.file(&long, "far away").file("short.txt", "short");
         let ended = here.commit().exits(3).says("long.txt").says("name-refused");
-        assert!(ended.stdout.contains("committed"), "{}", ended.stdout);
+        assert!(ended.stderr.contains("committed"), "{}", ended.stderr);
         assert_eq!(story.objects(), ["kept.txt", "short.txt"], "on {}", server.name());
         // From a run too: it is said, again and again, for it is on the disk alone.
         here.run_script("echo more > more.txt").exits(82).says("long.txt").says("stored, but not whole");
