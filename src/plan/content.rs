@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::rows::{Hash, RelPath};
 
-const SMALL_OVERLAY: u64 = 64 << 10;
 const SMALL_PACK: u64 = 4 << 20;
 const MANY_PACKS: usize = 64;
 
@@ -88,12 +87,6 @@ pub fn needed<'a, P: Clone>(
     needed
 }
 
-/// Whether a checkpoint writes a whole tree, for the overlay has grown.
-#[must_use]
-pub const fn is_time_for_a_whole_tree(overlay_bytes: u64, base_bytes: u64) -> bool {
-    overlay_bytes > SMALL_OVERLAY && overlay_bytes > base_bytes / 128
-}
-
 /// How much of a pack a tree uses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PackUse<K> {
@@ -150,9 +143,6 @@ mod tests {
 
     #[test]
     fn tidying_is_due_by_the_numbers() {
-        assert!(!is_time_for_a_whole_tree(64 << 10, 0));
-        assert!(is_time_for_a_whole_tree((64 << 10) + 1, 8 << 20));
-        assert!(!is_time_for_a_whole_tree(100 << 10, 100 << 20));
         let pack = |pack: usize, bytes, used| PackUse { pack, bytes, used };
         let mut packs: Vec<_> = (0..64).map(|n| pack(n, 1 << 20, 1 << 20)).collect();
         packs[3].used = (1 << 19) - 1;
