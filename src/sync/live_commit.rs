@@ -333,19 +333,11 @@ impl Committer<'_> {
         let caught_up =
             if off { catching_up.write_imported().boxed_local().await } else { catching_up.run().boxed_local().await };
         match caught_up {
-            Ok(CaughtUp { current, not_deleted, outside, name_refused, .. }) => {
+            Ok(CaughtUp { current, not_deleted, .. }) => {
                 let denied = not_deleted.keys().map(|path| (path, "denied"));
                 receipt.not_deleted.extend(
                     denied.map(|(path, reason)| NotDeleted { path: path.to_string(), reason: reason.to_owned() }),
                 );
-                for path in outside {
-                    tracing::warn!(
-                        "{path} was changed in the live tree by others: it stays, and the next pull takes it in"
-                    );
-                }
-                for path in name_refused {
-                    tracing::warn!("{path} is in the snapshot, but the server takes no object of that name");
-                }
                 if off {
                     receipt.live_tree = LiveTreeState::Off;
                 } else if current {

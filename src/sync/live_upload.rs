@@ -1,10 +1,7 @@
 //! Adding a directory without a past to a live workspace: what is here is laid over the present snapshot, and committed
 //! as such. Nothing is merged, for there is no base; nothing is deleted that was not asked to be.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Instant,
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use futures_util::FutureExt;
 
@@ -158,10 +155,6 @@ async fn follow(
             receipt
                 .not_deleted
                 .extend(denied.map(|path| NotDeleted { path: path.to_string(), reason: "denied".to_owned() }));
-            let others: BTreeSet<&RelPath> = caught_up.outside.iter().chain(&caught_up.name_refused).collect();
-            for path in others {
-                tracing::warn!("{path} is in the snapshot, and its object was left as it is");
-            }
         }
         Err(error) => tracing::warn!("the upload is durable, but the live tree is behind: {error}"),
     }
