@@ -6,6 +6,7 @@ mod support;
 
 use support::{
     front::{Class, Front, any},
+    live::LiveWorkspace,
     servers::Server,
     story::Story,
 };
@@ -128,5 +129,35 @@ fn what_lies_in_no_pack_any_more_is_packed_again_though_others_committed_in_betw
         let next = story.directory("next");
         next.pull().exits(0).never_says("packs are damaged");
         assert_eq!((next.text("a.txt"), next.text("b.txt")), ("content of a".into(), "b".into()));
+    }
+}
+
+#[test]
+fn a_checkpoint_whose_last_known_snapshot_was_swept_plans_against_the_present_one() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = LiveWorkspace::of(&story);
+        let first = live.file("a.txt", "a").commit();
+        let here = story.directory("here");
+        here.pull().exits(0);
+        let second = live.file("b.txt", "b").commit();
+        story.no_object(&first.tree_key());
+        // What the directory keeps of the tree is a cache; that of head is an hour old at most.
+        let forget = || {
+            for copy in ["cache.tree", "cache.tree-base"] {
+                drop(std::fs::remove_file(here.path.join(".stopover").join(copy)));
+            }
+        };
+        forget();
+        here.file("c.txt", "c").checkpoint().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!(next.paths(), ["a.txt", "b.txt", "c.txt"], "on {}", server.name());
+        // Where head names it still, it is damage.
+        forget();
+        story.no_object(&second.tree_key());
+        let present: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+        story.no_object(&format!(".stopover/trees/{}", present["snapshot"].as_str().unwrap()));
+        here.file("c.txt", "d").checkpoint().exits(1).says("head.json names it");
     }
 }

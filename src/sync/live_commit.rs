@@ -20,7 +20,7 @@ use super::{
     making::{contents, counts, cuts_of, encode, place},
     packs::Packer,
     publish::{Published, publish, put_tree},
-    remote::{HeadAt, present_tree, random, written},
+    remote::{HeadAt, is_still, present_tree, random, written},
     retain::retain,
     session::{owners, with_abilities},
     snapshots::{Snapshot, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
@@ -213,9 +213,12 @@ impl Committer<'_> {
     async fn theirs(&self, head: Option<&HeadAt>) -> Result<Option<Theirs>, SyncError> {
         match head {
             Some(at) if at.head.state == HeadState::Live => {
-                let Some(snapshot) = present_snapshot(&self.store, Some(&self.state), at).await? else {
-                    return Ok(None);
+                let snapshot = match present_snapshot(&self.store, Some(&self.state), at).await {
+                    // What names it may be an old head: its snapshot was dropped and swept meanwhile.
+                    Err(SyncError::Damaged { .. }) if !is_still(&self.store, head).await? => return Ok(None),
+                    snapshot => snapshot?,
                 };
+                let Some(snapshot) = snapshot else { return Ok(None) };
                 let rows = snapshot.whole.rows.clone();
                 Ok(Some(Theirs { rows, snapshot: Some(snapshot), removed: Removed::new() }))
             }
