@@ -132,6 +132,61 @@ fn what_lies_in_no_pack_any_more_is_packed_again_though_others_committed_in_betw
     }
 }
 
+/// Two versions of a file of 10 MiB that share all pieces but one.
+fn versions() -> [Vec<u8>; 2] {
+    let first: Vec<u8> = (0..10_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let mut second = first.clone();
+    second[5 << 20..(5 << 20) + 4].copy_from_slice(b"here");
+    [first, second]
+}
+
+fn delete_all(story: &Story, what: &str) {
+    let keys = story.outsider.keys("").into_iter().filter(|key| key.contains(what)).collect::<Vec<_>>();
+    assert!(!keys.is_empty(), "{what}");
+    keys.iter().for_each(|key| story.outsider.delete(key));
+}
+
+#[test]
+fn whatever_shares_a_pack_with_what_was_lost_is_packed_again_as_far_as_it_is_here() {
+    let [first, second] = versions();
+    let server = Server::here();
+    for is_new in [true, false] {
+        let what = format!("{is_new}");
+        let story = Story::on(&server);
+        let directory = |name| story.directory(name).with("STOPOVER_LIVE_TREE", "off");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("a.bin", &first).file("small.txt", "small").checkpoint().exits(0);
+        let there = directory("there");
+        if !is_new {
+            there.pull().exits(0);
+        }
+        here.file("b.bin", &second).checkpoint().exits(0);
+        // One of both versions is left in the live tree for a new directory, or on the disk of an old one.
+        delete_all(&story, ".stopover/packs/");
+        story.no_object("b.bin");
+        there.stopover(&["pull", "--allow-partial"]).exits(3).says("b.bin could not be restored");
+        assert!(std::fs::read(there.path.join("a.bin")).unwrap() == first, "{what}");
+        there.checkpoint().exits(0);
+        delete_all(&story, "/ws/a.bin");
+        story.no_object("small.txt");
+        let next = directory("next");
+        next.pull().exits(1).says("b.bin could not be restored").never_says("a.bin could");
+        next.stopover(&["pull", "--allow-partial"]).exits(3).says("b.bin could not be restored");
+        assert!(std::fs::read(next.path.join("a.bin")).unwrap() == first, "{what}");
+        assert_eq!((next.text("small.txt").as_str(), next.has("b.bin")), ("small", false), "{what}");
+        // Once is enough.
+        let keys = story.outsider.keys("");
+        there.checkpoint().exits(0);
+        assert_eq!(story.outsider.keys(""), keys, "{what}");
+        // And what is lost comes back with whoever has it.
+        there.file("b.bin", &second).checkpoint().exits(0);
+        let last = directory("last");
+        last.pull().exits(0);
+        assert!(std::fs::read(last.path.join("b.bin")).unwrap() == second, "{what}");
+    }
+}
+
 #[test]
 fn a_checkpoint_whose_last_known_snapshot_was_swept_plans_against_the_present_one() {
     for server in Server::all_with(&[]) {

@@ -16,6 +16,7 @@ use super::{
     catch_up::{CatchingUp, CaughtUp},
     commit::{Attempt, Committer},
     first_live,
+    healing::can_heal,
     local::{Local, Part},
     making::{contents, counts, cuts_of, encode, place},
     packs::Packer,
@@ -30,7 +31,7 @@ use crate::{
     config::{LiveTree, OnDeadline},
     plan::{self, Merged, Order, changes},
     report::{LiveTreeState, NotDeleted, Receipt},
-    rows::{ETag, Hash, Kind, RelPath, Removed, Rows},
+    rows::{ETag, RelPath, Removed, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     store::Probed,
 };
@@ -63,8 +64,9 @@ impl Committer<'_> {
             return Ok(Some(Receipt { durable: false, ..planned }));
         }
         let is_live = head.is_some_and(|at| at.head.state == HeadState::Live);
-        let healing = self.found_again(&theirs.rows, &local);
-        let has_changes = !changes(&theirs.rows, &merged.rows).is_empty() || !healing.is_empty();
+        let damaged = self.damaged_packs(&theirs.rows);
+        let has_changes =
+            !changes(&theirs.rows, &merged.rows).is_empty() || can_heal(&damaged, &theirs.rows, local.rows());
         let is_first = !is_live && (head.is_some() || !merged.rows.is_empty());
         if !has_changes && !is_first {
             return self.nothing_to_commit(attempt, &theirs, &merged, &local).await.map(Some);
@@ -73,13 +75,8 @@ impl Committer<'_> {
             return Ok(None);
         }
         let id = SnapshotId::new(head.map_or(1, |at| at.head.next_seq()), random()?);
-        if healing.is_empty() {
-            self.known.plan_against(head.map(|at| at.head.gc), &theirs.rows);
-        } else {
-            let mut whole = theirs.rows.clone();
-            whole.retain(|_, row| !healing.contains(&row.hash));
-            self.known.plan_against(head.map(|at| at.head.gc), &whole);
-        }
+        self.known.plan_against(head.map(|at| at.head.gc), &theirs.rows);
+        self.known.leave_out(damaged.iter().cloned());
         if is_live && !control.is_last() && tidy::is_due(id.seq()) {
             match tidy::packs(&self.store, &theirs.rows).await {
                 Ok(packs) => self.known.leave_out(packs),
@@ -174,7 +171,7 @@ impl Committer<'_> {
         events.durable(&self.stamped(receipt.clone()));
         self.committed = self.committed_files(&theirs.rows, &merged);
         let imported = if is_live { None } else { Some(first_live::mirror(self, &theirs).await) };
-        self.mine.lost.retain(|hash| Hash::from_hex(hash).is_none_or(|hash| !healing.contains(&hash)));
+        self.forget_healed(&damaged, &merged.rows);
         self.settle(&next, ours, noted)?;
         keep_tree(&self.state, &bytes, is_whole);
         if let Some(at) = &at {
@@ -194,19 +191,6 @@ impl Committer<'_> {
             }
         }
         Ok(Some(receipt))
-    }
-
-    /// Contents that a pull did not find in the packs of the snapshot, and that are in the directory all the same.
-    fn found_again(&self, theirs: &Rows, local: &Local) -> BTreeSet<Hash> {
-        if self.mine.lost.is_empty() {
-            return BTreeSet::new();
-        }
-        let lost: BTreeSet<Hash> = self.mine.lost.iter().filter_map(|hash| Hash::from_hex(hash)).collect();
-        let files = |rows: &Rows| -> BTreeSet<Hash> {
-            rows.values().filter(|row| row.kind == Kind::File).map(|row| row.hash).collect()
-        };
-        let (theirs, here) = (files(theirs), files(local.rows()));
-        lost.into_iter().filter(|hash| theirs.contains(hash) && here.contains(hash)).collect()
     }
 
     /// The workspace as the others left it; `None` where its tree is gone because head has moved.

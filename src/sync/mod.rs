@@ -15,6 +15,7 @@ mod delete;
 mod error;
 mod first_live;
 mod found;
+mod healing;
 mod history;
 mod import;
 mod inventory;
