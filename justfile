@@ -11,7 +11,7 @@ ci:
 test *words:
     cargo test {{words}}
 
-# Several containers at once, killed and put to sleep: half an hour (STOPOVER_TEST_SEED=N for another course of things).
+# Several containers at once, killed and put to sleep: twenty minutes (STOPOVER_TEST_SEED=N for another course of things).
 zoo:
     STOPOVER_TEST_ALL=1 cargo test --test live_tree
     cargo test --test zoo -- --ignored --nocapture

@@ -2,7 +2,7 @@
 //! reaches however young it is, and forgets all history but the last. It shares no code with what prunes, commits or
 //! decodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
@@ -17,6 +17,9 @@ pub struct Pruner {
     /// The workspace's prefix, with the slash.
     prefix: String,
     drawn: u64,
+    /// Headers of trees, by key: no name of theirs is used twice. Whoever reads all of them anew for each sweep never
+    /// gets to one beside writers that are fast.
+    trees: BTreeMap<String, Value>,
 }
 
 /// What came of a round.
@@ -32,7 +35,12 @@ pub enum Swept {
 
 impl Pruner {
     pub fn of(outsider: &Outsider, workspace: &str) -> Self {
-        Self { outsider: outsider.clone(), prefix: format!("{workspace}/"), drawn: u64::from(std::process::id()) << 16 }
+        Self {
+            outsider: outsider.clone(),
+            prefix: format!("{workspace}/"),
+            drawn: u64::from(std::process::id()) << 16,
+            trees: BTreeMap::new(),
+        }
     }
 
     /// One prune.
@@ -63,12 +71,13 @@ impl Pruner {
         }
         for key in &surplus {
             self.outsider.delete(key);
+            self.trees.remove(&key[own.len()..]);
         }
         Swept::Done(surplus.len())
     }
 
     /// What head reaches, below `.stopover/`; `None` where something of it is gone, because head has moved.
-    fn reached(&self, head: &Value) -> Option<BTreeSet<String>> {
+    fn reached(&mut self, head: &Value) -> Option<BTreeSet<String>> {
         let id = |value: &Value| value.as_str().map(str::to_owned);
         let mut reached = BTreeSet::from(["head.json".to_owned()]);
         let must: BTreeSet<String> = head["history"]
@@ -94,12 +103,17 @@ impl Pruner {
         Some(reached)
     }
 
-    fn snapshot(&self, snapshot: &str, is_needed: bool, reached: &mut BTreeSet<String>) -> Option<()> {
+    fn snapshot(&mut self, snapshot: &str, is_needed: bool, reached: &mut BTreeSet<String>) -> Option<()> {
         for (folder, is_needed) in [("trees", is_needed), ("mirrors", false)] {
             let mut next = Some(snapshot.to_owned());
             while let Some(id) = next {
                 let key = format!("{folder}/{id}");
-                let Some(header) = self.header(&key) else {
+                let header = match folder {
+                    "trees" => self.tree(&key),
+                    // A mirror may be written twice.
+                    _ => self.header(&key),
+                };
+                let Some(header) = header else {
                     if is_needed {
                         return None;
                     }
@@ -112,6 +126,14 @@ impl Pruner {
             }
         }
         Some(())
+    }
+
+    fn tree(&mut self, key: &str) -> Option<Value> {
+        if !self.trees.contains_key(key) {
+            let header = self.header(key)?;
+            self.trees.insert(key.to_owned(), header);
+        }
+        self.trees.get(key).cloned()
     }
 
     fn header(&self, key: &str) -> Option<Value> {
