@@ -5,7 +5,7 @@
 mod crash;
 mod support;
 
-use crash::{Depth, LARGE, SCENARIOS, run};
+use crash::{Depth, LARGE, MEETINGS, SCENARIOS, meet, run};
 
 /// Of each kind of request that writes the first and the last. What the table in docs/durability.md says is what happens;
 /// `STOPOVER_UPDATE_DOCS=1` writes it.
@@ -19,4 +19,16 @@ fn a_kill_at_any_request_leaves_the_snapshot_before_or_the_next() {
 fn a_kill_at_every_single_request_leaves_the_snapshot_before_or_the_next() {
     run(SCENARIOS, Depth::Full).is_in_the_docs();
     run(LARGE, Depth::Thinned);
+}
+
+/// A few of the next one's.
+#[test]
+fn two_that_meet_have_what_both_made() {
+    meet(&MEETINGS[2..3], Depth::Thinned);
+}
+
+#[test]
+#[ignore = "takes minutes: hundreds of meetings"]
+fn two_that_meet_anywhere_have_what_both_made() {
+    meet(MEETINGS, Depth::Full).is_in_the_docs();
 }

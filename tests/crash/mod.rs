@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "a module of one test")]
 
 mod disk;
+mod meetings;
 mod points;
 mod scenarios;
 mod table;
@@ -13,9 +14,16 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use self::points::{Seen, kill_everywhere};
-pub use self::scenarios::{LARGE, SCENARIOS};
-pub use self::table::Table;
+use serde_json::Value;
+
+use self::{
+    meetings::{Meeting, Met, meet_everywhere},
+    points::{Seen, kill_everywhere},
+};
+pub use self::{
+    scenarios::{LARGE, MEETINGS, SCENARIOS},
+    table::Table,
+};
 use crate::support::{
     front::Front,
     servers::Server,
@@ -37,6 +45,18 @@ pub struct Scenario {
     /// What is there before; the directory is `Ground::here`.
     pub prepare: fn(&Ground),
     pub act: Act,
+    /// That it is about what its name says: holds after it.
+    pub shows: fn(&Ground),
+}
+
+impl Scenario {
+    const fn of(name: &'static str, prepare: fn(&Ground), act: Act) -> Self {
+        Self { name, prepare, act, shows: |_| {} }
+    }
+
+    const fn shows(self, shows: fn(&Ground)) -> Self {
+        Self { shows, ..self }
+    }
 }
 
 /// What is killed.
@@ -74,34 +94,70 @@ impl Ground {
         self.story.directory(name).with("STOPOVER_CONCURRENCY", "1")
     }
 
+    /// The header of the tree that head names.
+    pub fn tree_header(&self) -> Value {
+        let tree = format!(".stopover/trees/{}", self.head().unwrap()["snapshot"].as_str().unwrap());
+        let tree = self.story.outsider.get(&self.story.key(&tree)).unwrap();
+        let lines = zstd::decode_all(&tree.bytes[..]).unwrap();
+        serde_json::from_slice(lines.split(|byte| *byte == b'\n').next().unwrap()).unwrap()
+    }
+
     /// The directory that everything is about.
     pub fn here(&self) -> Directory {
         self.directory("here")
     }
+
+    /// That of somebody else.
+    pub fn there(&self) -> Directory {
+        self.directory("there")
+    }
+
+    /// The present head.
+    pub fn head(&self) -> Option<Value> {
+        let seen = self.story.outsider.get(&self.story.key(".stopover/head.json"))?;
+        Some(serde_json::from_slice(&seen.bytes).unwrap())
+    }
 }
 
-/// Runs all these, as many at once as is sensible, and gives the table of what was seen. `STOPOVER_TEST_ONLY` names one,
-/// or some.
+/// Runs all these, and gives the table of what was seen. `STOPOVER_TEST_ONLY` names one, or some.
 pub fn run(scenarios: &[Scenario], depth: Depth) -> Table {
+    let (all, seen): (bool, Vec<(&str, Vec<Seen>)>) =
+        each(scenarios, |scenario| scenario.name, |scenario| kill_everywhere(scenario, depth));
+    Table::of(all, seen.into_iter())
+}
+
+/// Has all these meet, and gives the table of what was seen.
+pub fn meet(meetings: &[Meeting], depth: Depth) -> Table {
+    let (all, met): (bool, Vec<(&str, Vec<Met>)>) =
+        each(meetings, |meeting| meeting.name, |meeting| meet_everywhere(meeting, depth));
+    Table::of_meetings(all, met.into_iter())
+}
+
+/// What comes of those that are meant, as many at once as is sensible, in their order; and whether these are all.
+fn each<'a, T: Sync, S: Send>(
+    of: &'a [T],
+    name: fn(&T) -> &'a str,
+    run: impl Fn(&T) -> Vec<S> + Sync,
+) -> (bool, Vec<(&'a str, Vec<S>)>) {
     let only = std::env::var("STOPOVER_TEST_ONLY").unwrap_or_default();
-    let meant = scenarios.iter().filter(|scenario| scenario.name.contains(&only));
-    let open: Mutex<VecDeque<(usize, &Scenario)>> = Mutex::new(meant.enumerate().collect());
-    let seen: Mutex<Vec<(usize, &str, Vec<Seen>)>> = Mutex::default();
+    let meant = of.iter().filter(|one| name(one).contains(&only));
+    let open: Mutex<VecDeque<(usize, &T)>> = Mutex::new(meant.enumerate().collect());
+    let seen: Mutex<Vec<(usize, &str, Vec<S>)>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8) {
             scope.spawn(|| {
                 loop {
                     let next = open.lock().unwrap().pop_front();
-                    let Some((at, scenario)) = next else { break };
+                    let Some((at, one)) = next else { break };
                     let began = std::time::Instant::now();
-                    let points = kill_everywhere(scenario, depth);
-                    println!("{}: {} kills in {:?}", scenario.name, points.len(), began.elapsed());
-                    seen.lock().unwrap().push((at, scenario.name, points));
+                    let points = run(one);
+                    println!("{}: {} kills in {:?}", name(one), points.len(), began.elapsed());
+                    seen.lock().unwrap().push((at, name(one), points));
                 }
             });
         }
     });
     let mut seen = seen.into_inner().unwrap();
     seen.sort_by_key(|(at, ..)| *at);
-    Table::of(only.is_empty(), seen.into_iter().map(|(_, name, points)| (name, points)))
+    (only.is_empty(), seen.into_iter().map(|(_, name, points)| (name, points)).collect())
 }

@@ -12,6 +12,8 @@ use crate::support::{
 };
 
 const KILL: i32 = 9;
+/// All that is not needed for the present snapshot goes.
+pub(super) const PRUNE: &[&str] = &["prune", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
 
 /// What was seen after one kill.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,16 +109,27 @@ fn here(ground: &Ground, act: Act) -> Option<Directory> {
     }
 }
 
-fn writes(request: &Request) -> bool {
+/// Begins what may be killed.
+pub(super) fn start(ground: &Ground, here: &Directory, act: Act) -> Running {
+    match act {
+        Act::Commit | Act::CommitWithoutRights => here.start(&["commit", "--json"]),
+        Act::LastCommit => here.start_commit(),
+        Act::Prune => here.start(PRUNE),
+        Act::Delete => here.start(&["delete", &ground.story.url(), "--yes"]),
+        Act::Restore => here.start(&["restore", "1"]),
+    }
+}
+
+pub(super) fn writes(request: &Request) -> bool {
     !["GetObject", "HeadObject", "ListObjectsV2"].contains(&request.op)
 }
 
-fn is_head(request: &Request) -> bool {
+pub(super) fn is_head(request: &Request) -> bool {
     request.op == "PutObject" && request.class == Class::Head
 }
 
 /// The requests to be killed at.
-fn chosen(requests: &[Request], depth: Depth) -> Vec<usize> {
+pub(super) fn chosen(requests: &[Request], depth: Depth) -> Vec<usize> {
     let all = 0..requests.len();
     if depth == Depth::Full {
         return all.collect();
@@ -158,13 +171,7 @@ impl Point<'_> {
     }
 
     fn start(&self) -> Running {
-        match self.scenario.act {
-            Act::Commit | Act::CommitWithoutRights => self.here.start(&["commit", "--json"]),
-            Act::LastCommit => self.here.start_commit(),
-            Act::Prune => self.here.start(&["prune", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"]),
-            Act::Delete => self.here.start(&["delete", &self.ground.story.url(), "--yes"]),
-            Act::Restore => self.here.start(&["restore", "1"]),
-        }
+        start(self.ground, self.here, self.scenario.act)
     }
 
     /// What a container gets that starts now; I9.
@@ -194,6 +201,7 @@ impl Point<'_> {
         let ended = self.start().ends();
         let (requests, heads) = (front.seen(), self.moves());
         let ended = self.ended(ended, &[0, 3]);
+        (self.scenario.shows)(self.ground);
         let last = self.checked();
         if self.scenario.act == Act::Delete {
             assert_eq!(last.own, ["head.json".to_owned()].into(), "{}", self.scenario.name);
@@ -343,7 +351,7 @@ fn left(good: &Good, checked: &Checked, act: Act) -> BTreeSet<&'static str> {
 }
 
 #[track_caller]
-fn assert_same(found: &Things, expected: &Things, what: &str) {
+pub(super) fn assert_same(found: &Things, expected: &Things, what: &str) {
     if found == expected {
         return;
     }

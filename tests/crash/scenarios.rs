@@ -1,31 +1,56 @@
 //! What is killed: one scenario for each thing that can change.
 
-use super::{Act, Ground, Scenario};
-use crate::support::front::{Class, Fault, any};
+use super::{
+    Act, Ground, Scenario,
+    meetings::{Meanwhile, Meeting},
+};
+use crate::support::{
+    committer::Live,
+    front::{Class, Fault, any},
+};
 
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "edited files", prepare: edits, act: Act::Commit },
-    Scenario { name: "first commit", prepare: first, act: Act::Commit },
-    Scenario { name: "first commit over what others put there", prepare: first_over, act: Act::Commit },
-    Scenario { name: "first commit over plain ones", prepare: first_over_plain, act: Act::Commit },
-    Scenario { name: "last commit of a container", prepare: edits, act: Act::LastCommit },
-    Scenario { name: "renamed files", prepare: renames, act: Act::Commit },
-    Scenario { name: "a file becomes a directory, and the reverse", prepare: types, act: Act::Commit },
-    Scenario { name: "deleted files", prepare: deletes, act: Act::Commit },
-    Scenario { name: "a catch-up alone", prepare: catch_up, act: Act::Commit },
-    Scenario { name: "reverted after a cancelled catch-up", prepare: reverted, act: Act::Commit },
-    Scenario { name: "added again after a cancelled catch-up", prepare: added_again, act: Act::Commit },
-    Scenario { name: "one piece of a large file", prepare: large, act: Act::Commit },
-    Scenario { name: "many small files", prepare: many, act: Act::Commit },
-    Scenario { name: "a conflict", prepare: conflict, act: Act::Commit },
-    Scenario { name: "a partial commit", prepare: partial, act: Act::CommitWithoutRights },
-    Scenario { name: "prune", prepare: pruned, act: Act::Prune },
-    Scenario { name: "delete", prepare: edits, act: Act::Delete },
-    Scenario { name: "restore in place", prepare: restored, act: Act::Restore },
+    Scenario::of("edited files", edits, Act::Commit),
+    Scenario::of("first commit", first, Act::Commit),
+    Scenario::of("first commit over what others put there", first_over, Act::Commit),
+    Scenario::of("first commit over plain ones", first_over_plain, Act::Commit),
+    Scenario::of("last commit of a container", edits, Act::LastCommit),
+    Scenario::of("renamed files", renames, Act::Commit),
+    Scenario::of("a file becomes a directory, and the reverse", types, Act::Commit),
+    Scenario::of("deleted files", deletes, Act::Commit),
+    Scenario::of("a catch-up alone", catch_up, Act::Commit),
+    Scenario::of("reverted after a cancelled catch-up", reverted, Act::Commit),
+    Scenario::of("added again after a cancelled catch-up", added_again, Act::Commit),
+    Scenario::of("one piece of a large file", large, Act::Commit),
+    Scenario::of("many small files", many, Act::Commit),
+    Scenario::of("a conflict", conflict, Act::Commit),
+    Scenario::of("a partial commit", partial, Act::CommitWithoutRights),
+    Scenario::of("a whole tree instead of what differs", outgrown, Act::Commit).shows(has_a_whole_tree),
+    Scenario::of("packs of which little is used are packed again", half_used, Act::Commit).shows(has_no_old_pack),
+    Scenario::of("prune", pruned, Act::Prune),
+    Scenario::of("delete", edits, Act::Delete),
+    Scenario::of("restore in place", restored, Act::Restore),
 ];
 
 /// What takes long, and shows nothing else.
-pub const LARGE: &[Scenario] = &[Scenario { name: "5,000 small files", prepare: five_thousand, act: Act::Commit }];
+pub const LARGE: &[Scenario] = &[
+    Scenario::of("5,000 small files", five_thousand, Act::Commit),
+    Scenario::of("many small packs are packed again", small_packs, Act::Commit).shows(has_few_packs),
+];
+
+/// Two at once: what is stopped, and what another one does in between.
+pub const MEETINGS: &[Meeting] = &[
+    Meeting::of("a commit, and another", both_edit, Act::Commit, Meanwhile::Commits),
+    Meeting::of("a commit, and a prune", edits_beside, Act::Commit, Meanwhile::Prunes),
+    Meeting::of("a commit, and another and a prune", both_edit, Act::Commit, Meanwhile::CommitsAndPrunes),
+    Meeting::of("a last commit, and another and a prune", both_edit, Act::LastCommit, Meanwhile::CommitsAndPrunes),
+    Meeting::of("a first commit, and another", both_first, Act::Commit, Meanwhile::Commits),
+    Meeting::of("a catch-up, and a commit", catch_up_beside, Act::Commit, Meanwhile::Commits),
+    Meeting::of("tidying, and a commit and a prune", tidying_beside, Act::Commit, Meanwhile::CommitsAndPrunes)
+        .shows(has_no_old_pack),
+    Meeting::of("a prune, and a commit", prune_beside, Act::Prune, Meanwhile::Commits),
+    Meeting::of("a prune, and another", prune_beside_prune, Act::Prune, Meanwhile::Prunes),
+];
 
 /// A live workspace with one snapshot, caught up.
 fn live(ground: &Ground) {
@@ -116,7 +141,11 @@ fn added_again(ground: &Ground) {
 
 /// `count` bytes that do not compress.
 fn noise(count: usize) -> Vec<u8> {
-    let mut state = 7_u64;
+    other_noise(7, count)
+}
+
+fn other_noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut state = seed;
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -165,6 +194,58 @@ fn partial(ground: &Ground) {
     ground.here().file("a.txt", "cannot be read").mode("a.txt", 0).file("new.txt", "new").remove("sub/b.txt");
 }
 
+/// What differs is longer than 64 KiB, though it has no content: targets of links.
+fn outgrown(ground: &Ground) {
+    live(ground);
+    let here = ground.here();
+    for n in 0..40 {
+        let target: String = other_noise(n + 1, 2000).iter().map(|byte| format!("{byte:02x}")).collect();
+        here.link(&format!("link-{n}"), &target);
+    }
+    here.file("a.txt", "a1");
+}
+
+fn has_a_whole_tree(ground: &Ground) {
+    assert!(ground.tree_header()["base"].is_null(), "{}", ground.tree_header());
+}
+
+/// The next commit is one of those that look whether there is something to tidy.
+fn half_used(ground: &Ground) {
+    live(ground);
+    let here = ground.here();
+    here.file("beside", "in the pack of a large one").file("large", noise(1 << 20)).checkpoint().exits(0);
+    here.remove("large");
+    for n in 3..8 {
+        here.file("sub/new.txt", n.to_string()).checkpoint().exits(0);
+    }
+    here.file("a.txt", "a1");
+}
+
+fn has_no_old_pack(ground: &Ground) {
+    let header = ground.tree_header();
+    let packs = header["packs"].as_array().unwrap();
+    let is_old = |pack: &&serde_json::Value| pack.as_str().unwrap().starts_with("0000000002-");
+    assert!(!packs.is_empty() && !packs.iter().any(|pack| is_old(&pack)), "{packs:?}");
+}
+
+fn small_packs(ground: &Ground) {
+    let mut live = Live::in_story(&ground.story);
+    let names: Vec<String> = (0..71).map(|n| format!("many/{n:02}.txt")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    for n in 1..=71 {
+        live.catches_up = n == 71;
+        live.commit(&files[..n]);
+    }
+    let here = ground.here();
+    here.pull().exits(0);
+    here.file("a.txt", "a1");
+}
+
+fn has_few_packs(ground: &Ground) {
+    let header = ground.tree_header();
+    assert!(header["packs"].as_array().unwrap().len() < 4, "{header}");
+}
+
 fn pruned(ground: &Ground) {
     live(ground);
     let here = ground.here();
@@ -187,4 +268,64 @@ fn restored(ground: &Ground) {
     let here = ground.here();
     here.file("a.txt", "a1").remove("sub/b.txt").file("new.txt", "new");
     here.checkpoint().exits(0);
+}
+
+/// Somebody else has what is there, and changes some of it: a file that is edited here too, one that is deleted here,
+/// and others.
+fn there_edits(ground: &Ground) {
+    ground.there().file("a.txt", "theirs").file("fd", "theirs").file("sub/c.txt", "c1").file("theirs.txt", "theirs");
+    ground.there().remove("script");
+}
+
+fn both_edit(ground: &Ground) {
+    live(ground);
+    ground.there().pull().exits(0);
+    there_edits(ground);
+    ground.here().file("a.txt", "ours").file("sub/b.txt", "b1").file("sub/new.txt", "new").remove("fd").remove("df");
+}
+
+fn edits_beside(ground: &Ground) {
+    pruned(ground);
+    ground.front.heal();
+    ground.there().pull().exits(0);
+    ground.here().file("a.txt", "ours").file("sub/new.txt", "new").remove("fd");
+}
+
+fn both_first(ground: &Ground) {
+    let (here, there) = (ground.here(), ground.there());
+    here.pull().exits(0);
+    there.pull().exits(0);
+    here.file("a.txt", "ours").file("sub/b.txt", "ours").file("same.txt", "same").link("current", "a.txt");
+    there.file("a.txt", "theirs").file("sub/c.txt", "theirs").file("same.txt", "same");
+}
+
+fn catch_up_beside(ground: &Ground) {
+    catch_up(ground);
+    ground.there().pull().exits(0);
+    there_edits(ground);
+}
+
+fn tidying_beside(ground: &Ground) {
+    half_used(ground);
+    ground.there().pull().exits(0);
+    there_edits(ground);
+}
+
+fn prune_beside(ground: &Ground) {
+    pruned_and_whole(ground);
+    there_edits(ground);
+}
+
+fn prune_beside_prune(ground: &Ground) {
+    pruned_and_whole(ground);
+}
+
+/// There is something to sweep, and both directories have what is there.
+fn pruned_and_whole(ground: &Ground) {
+    pruned(ground);
+    ground.front.heal();
+    for directory in [ground.here(), ground.there()] {
+        directory.pull().exits(0);
+    }
+    ground.here().file("a.txt", "a3");
 }

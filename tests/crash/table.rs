@@ -1,13 +1,18 @@
-//! The table in docs/durability.md: written by the test, and held against it.
+//! The tables in docs/durability.md: written by the tests, and held against them.
 
 use std::collections::BTreeSet;
 
-use super::points::{Kind, Seen};
+use super::{
+    meetings::{Met, Way},
+    points::{Kind, Seen},
+};
 use crate::support::front::Class;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/durability.md");
-const BEGIN: &str =
+const KILLS: &str =
     "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points -->\n";
+const MEETINGS: &str =
+    "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points meet -- --ignored -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// A line: from one kind of request to another.
@@ -19,6 +24,8 @@ struct Line {
 
 /// What was seen, in Markdown.
 pub struct Table {
+    /// The line in the docs that it follows.
+    begin: &'static str,
     text: String,
     /// Whether everything was tried.
     is_whole: bool,
@@ -43,7 +50,30 @@ impl Table {
                 text.push_str(&format!("| {name} | {place} | {pull} | {sync} | {left} |\n"));
             }
         }
-        Self { text, is_whole }
+        Self { begin: KILLS, text, is_whole }
+    }
+
+    pub fn of_meetings<'a>(all: bool, met: impl Iterator<Item = (&'a str, Vec<Met>)>) -> Self {
+        let mut text = String::from("| what | stopped at |");
+        Way::ALL.iter().for_each(|way| text.push_str(&format!(" {} |", way.words())));
+        text.push_str("\n| --- | --- | --- | --- | --- | --- |\n");
+        for (name, met) in met {
+            let mut kinds: Vec<(&str, Class)> = Vec::new();
+            for one in met.iter().filter(|one| one.is_write()) {
+                kinds.extend(Some((one.op, one.class)).filter(|kind| !kinds.contains(kind)));
+            }
+            for (at, kind) in kinds.iter().enumerate() {
+                let name = if at == 0 { name } else { "" };
+                let mut line = format!("| {name} | {} |", words(kind.0, kind.1));
+                for way in Way::ALL {
+                    let here = met.iter().filter(|one| (one.op, one.class) == *kind && one.way == way);
+                    let seen: BTreeSet<&str> = here.map(|one| one.pull).collect();
+                    line.push_str(&format!(" {} |", seen.into_iter().collect::<Vec<_>>().join(" or ")));
+                }
+                text.push_str(&format!("{line}\n"));
+            }
+        }
+        Self { begin: MEETINGS, text, is_whole: all }
     }
 
     /// Holds it against the docs, or writes it there.
@@ -53,10 +83,10 @@ impl Table {
             return println!("{table}");
         }
         let docs = std::fs::read_to_string(DOCS).unwrap();
-        let (before, rest) = docs.split_once(BEGIN).expect("docs/durability.md has a place for the table");
+        let (before, rest) = docs.split_once(self.begin).expect("docs/durability.md has a place for the table");
         let (committed, after) = rest.split_once(END).expect("the place ends");
         if std::env::var_os("STOPOVER_UPDATE_DOCS").is_some() {
-            std::fs::write(DOCS, format!("{before}{BEGIN}\n{table}\n\n{END}{after}")).unwrap();
+            std::fs::write(DOCS, format!("{before}{}\n{table}\n\n{END}{after}", self.begin)).unwrap();
         } else {
             assert!(committed.trim() == table, "docs/durability.md says otherwise; what happens is:\n{table}");
         }
@@ -87,7 +117,7 @@ fn lines(points: &[Seen]) -> Vec<Line> {
             false => point.left.iter().copied().collect::<Vec<_>>().join(", "),
         };
         let says = [all(&|point| point.pull.to_owned()), all(&|point| point.sync.to_owned()), all(&left)];
-        let place = format!("{}, {}", words(kind), if applied { "applied" } else { "not applied" });
+        let place = format!("{}, {}", words(kind.op, kind.class), if applied { "applied" } else { "not applied" });
         match lines.last_mut().filter(|line| line.says == says) {
             Some(line) => line.to = place,
             None => lines.push(Line { from: place.clone(), to: place, says }),
@@ -96,8 +126,8 @@ fn lines(points: &[Seen]) -> Vec<Line> {
     lines
 }
 
-fn words(kind: Kind) -> String {
-    let what = match kind.class {
+fn words(op: &str, class: Class) -> String {
+    let what = match class {
         Class::Head => "head",
         Class::Tree => "the tree",
         Class::Pack => "a pack",
@@ -106,7 +136,7 @@ fn words(kind: Kind) -> String {
         Class::Live => "an object",
         Class::None => "a listing",
     };
-    let does = match kind.op {
+    let does = match op {
         "PutObject" => "PUT of",
         "DeleteObject" => "DELETE of",
         "CreateMultipartUpload" => "begin of an upload of",
