@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Act, Depth, Ground, Scenario, disk::Disk};
 use crate::support::{
     checker::{Checked, Checker, Things, files, on_disk},
-    front::{Class, Fault, Request, any},
+    front::{Class, Done, Fault, Request, any},
     story::{Directory, Ended, Running},
 };
 
@@ -38,6 +38,8 @@ pub struct Kind {
 /// How the scenario ends where nobody kills it.
 struct Good {
     requests: Vec<Request>,
+    /// Which of them the server refused.
+    refused: Vec<bool>,
     /// How often head was moved.
     heads: usize,
     code: i32,
@@ -83,7 +85,7 @@ pub fn kill_everywhere(scenario: &Scenario, depth: Depth) -> Vec<Seen> {
     };
     let good = point("no kill".to_owned()).goes_well();
     let mut seen = Vec::new();
-    for k in chosen(&good.requests, depth) {
+    for k in chosen(&good, depth) {
         for applied in [false, true] {
             if applied && depth == Depth::Thinned && !writes(&good.requests[k]) {
                 continue;
@@ -109,6 +111,16 @@ fn here(ground: &Ground, act: Act) -> Option<Directory> {
     }
 }
 
+/// Which of these were refused: those for one key are answered in their order.
+fn refused(requests: &[Request], done: &[Done]) -> Vec<bool> {
+    let mut open: Vec<&Done> = done.iter().collect();
+    let mut is_refused = |request: &Request| {
+        let at = open.iter().position(|one| one.request == *request);
+        at.is_some_and(|at| open.remove(at).status >= 400)
+    };
+    requests.iter().map(&mut is_refused).collect()
+}
+
 /// Begins what may be killed.
 pub(super) fn start(ground: &Ground, here: &Directory, act: Act) -> Running {
     match act {
@@ -129,7 +141,8 @@ pub(super) fn is_head(request: &Request) -> bool {
 }
 
 /// The requests to be killed at.
-pub(super) fn chosen(requests: &[Request], depth: Depth) -> Vec<usize> {
+fn chosen(good: &Good, depth: Depth) -> Vec<usize> {
+    let requests = &good.requests;
     let all = 0..requests.len();
     if depth == Depth::Full {
         return all.collect();
@@ -137,7 +150,7 @@ pub(super) fn chosen(requests: &[Request], depth: Depth) -> Vec<usize> {
     let last_head = requests.iter().rposition(is_head).unwrap_or(requests.len());
     let kind = |at: usize| {
         let request = &requests[at];
-        (request.op, request.class, at > last_head)
+        (request.op, request.class, at > last_head, good.refused[at])
     };
     all.filter(|at| {
         let first = (0..*at).all(|other| kind(other) != kind(*at));
@@ -200,6 +213,7 @@ impl Point<'_> {
         front.forget();
         let ended = self.start().ends();
         let (requests, heads) = (front.seen(), self.moves());
+        let refused = refused(&requests, &front.done());
         let ended = self.ended(ended, &[0, 3]);
         (self.scenario.shows)(self.ground);
         let last = self.checked();
@@ -213,6 +227,7 @@ impl Point<'_> {
         }
         Good {
             requests,
+            refused,
             heads,
             code,
             is_directory: after == directory,

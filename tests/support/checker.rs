@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::Path,
 };
 
@@ -77,7 +77,7 @@ pub fn on_disk(directory: &Path) -> Things {
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+            let name = spelt(path.strip_prefix(directory).unwrap().as_os_str().as_bytes());
             let meta = fs::symlink_metadata(&path).unwrap();
             let mode = meta.permissions().mode() & 0o777;
             let thing = match meta.file_type() {
@@ -87,7 +87,7 @@ pub fn on_disk(directory: &Path) -> Things {
                     Thing::Dir { mode }
                 }
                 kind if kind.is_symlink() => {
-                    Thing::Link { target: fs::read_link(&path).unwrap().to_str().unwrap().to_owned() }
+                    Thing::Link { target: spelt(fs::read_link(&path).unwrap().as_os_str().as_bytes()) }
                 }
                 _ => Thing::File { mode, bytes: fs::read(&path).unwrap() },
             };
@@ -95,6 +95,44 @@ pub fn on_disk(directory: &Path) -> Things {
         }
     }
     things
+}
+
+/// Bytes of a name as text: what is no UTF-8 as `\xHH`, and a backslash before `xHH` as `\x5c`.
+pub fn spelt(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        let mut rest = chunk.valid();
+        while let Some((before, after)) = rest.split_once('\\') {
+            text.push_str(before);
+            text.push_str(if is_escape(after) { "\\x5c" } else { "\\" });
+            rest = after;
+        }
+        text.push_str(rest);
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// The bytes of a spelling.
+pub fn unspelt(text: &str) -> Vec<u8> {
+    let mut parts = text.split('\\');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        if is_escape(part) {
+            bytes.push(u8::from_str_radix(&part[1..3], 16).unwrap());
+            bytes.extend(&part.as_bytes()[3..]);
+        } else {
+            bytes.push(b'\\');
+            bytes.extend(part.as_bytes());
+        }
+    }
+    bytes
+}
+
+/// Whether a backslash before this is, or looks like, the begin of an escape.
+fn is_escape(after: &str) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    after.as_bytes().get(..3).is_some_and(|three| three[0] == b'x' && three[1..].iter().all(is_digit))
 }
 
 /// What is wrong, in words.
@@ -324,7 +362,9 @@ impl Reading<'_> {
         let rows: Vec<Value> = lines.collect();
         holds!(header["format"] == 1 && header["id"] == id, "{key} has the header {header}");
         holds!(header["lines"] == rows.len(), "{key} has {} lines, and says {}", rows.len(), header["lines"]);
-        let paths = rows.iter().map(|row| text(&row["path"])).collect::<Result<Vec<_>, _>>()?;
+        let bytes = |row: &Value| text(&row["path"]).map(|path| unspelt(&path));
+        let paths = rows.iter().map(bytes).collect::<Result<Vec<_>, _>>()?;
+        holds!(rows.iter().all(|row| spelt(&unspelt(row["path"].as_str().unwrap())) == row["path"]), "{key}: a spelling");
         holds!(paths.windows(2).all(|two| two[0] < two[1]), "the rows of {key} do not ascend");
         Ok((header, rows))
     }

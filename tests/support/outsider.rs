@@ -5,6 +5,7 @@ use aws_sdk_s3::{
     config::{BehaviorVersion, Region, RequestChecksumCalculation},
     operation::get_object::GetObjectError,
     primitives::ByteStream,
+    types::EncodingType,
 };
 
 use super::{
@@ -17,6 +18,8 @@ pub struct Outsider {
     pub bucket: String,
     pub endpoint: String,
     pub client: Client,
+    /// The server encodes keys in listings where it is asked to: XML cannot hold all of them as they are.
+    pub encodes: bool,
 }
 
 /// An object as an outsider sees it.
@@ -43,7 +46,7 @@ impl Outsider {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        Self { bucket: bucket.to_owned(), endpoint: endpoint.to_owned(), client: Client::from_conf(config) }
+        Self { bucket: bucket.to_owned(), endpoint: endpoint.to_owned(), client: Client::from_conf(config), encodes: false }
     }
 
     pub fn create_bucket(&self) {
@@ -92,12 +95,32 @@ impl Outsider {
         let mut token = None;
         loop {
             let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+            let list = list.set_encoding_type(self.encodes.then_some(EncodingType::Url));
             let page = wait(list.set_continuation_token(token).send()).unwrap();
-            keys.extend(page.contents.unwrap_or_default().into_iter().map(|object| object.key.unwrap()));
+            let encoded = page.encoding_type == Some(EncodingType::Url);
+            let key = |key: String| if encoded { decoded(&key) } else { key };
+            keys.extend(page.contents.unwrap_or_default().into_iter().map(|object| key(object.key.unwrap())));
             match page.next_continuation_token {
                 Some(next) => token = Some(next),
                 None => return keys,
             }
         }
     }
+}
+
+/// A key out of a listing: as in the query of a URL.
+fn decoded(key: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = key.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16)).expect("two digits");
+                u8::try_from(digit() * 16 + digit()).unwrap()
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).unwrap()
 }

@@ -184,7 +184,8 @@ impl Server {
     pub fn bucket(&self) -> Outsider {
         let number = self.buckets.fetch_add(1, Ordering::Relaxed);
         let bucket = format!("bucket-{}-{number}", std::process::id());
-        let outsider = Outsider::new(&self.endpoint, &bucket);
+        let mut outsider = Outsider::new(&self.endpoint, &bucket);
+        outsider.encodes = self.has("url-encoding");
         match &self.running {
             Running::InProcess(server) => std::fs::create_dir(server.root().join(&bucket)).unwrap(),
             Running::Child(_) => outsider.create_bucket(),
