@@ -332,7 +332,8 @@ fn is_merged(was: &Things, ours: &Things, theirs: &Things, found: &Things) -> Re
         };
         // A directory that one of them removed stays for what the other one put there.
         let is_needed = || found.keys().any(|other| other.starts_with(&format!("{path}/")));
-        if here.as_ref() != expected && !(expected.is_none() && matches!(here, Some(Thing::Dir { .. })) && is_needed()) {
+        if here.as_ref() != expected && !(expected.is_none() && matches!(here, Some(Thing::Dir { .. })) && is_needed())
+        {
             return Err(format!("{path} is {here:?} instead of {expected:?}"));
         }
     }

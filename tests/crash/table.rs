@@ -11,8 +11,7 @@ use crate::support::front::Class;
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/durability.md");
 const KILLS: &str =
     "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points -->\n";
-const MEETINGS: &str =
-    "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points meet -- --ignored -->\n";
+const MEETINGS: &str = "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points meet -- --ignored -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// A line: from one kind of request to another.

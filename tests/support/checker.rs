@@ -364,7 +364,10 @@ impl Reading<'_> {
         holds!(header["lines"] == rows.len(), "{key} has {} lines, and says {}", rows.len(), header["lines"]);
         let bytes = |row: &Value| text(&row["path"]).map(|path| unspelt(&path));
         let paths = rows.iter().map(bytes).collect::<Result<Vec<_>, _>>()?;
-        holds!(rows.iter().all(|row| spelt(&unspelt(row["path"].as_str().unwrap())) == row["path"]), "{key}: a spelling");
+        holds!(
+            rows.iter().all(|row| spelt(&unspelt(row["path"].as_str().unwrap())) == row["path"]),
+            "{key}: a spelling"
+        );
         holds!(paths.windows(2).all(|two| two[0] < two[1]), "the rows of {key} do not ascend");
         Ok((header, rows))
     }

@@ -46,7 +46,12 @@ impl Outsider {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        Self { bucket: bucket.to_owned(), endpoint: endpoint.to_owned(), client: Client::from_conf(config), encodes: false }
+        Self {
+            bucket: bucket.to_owned(),
+            endpoint: endpoint.to_owned(),
+            client: Client::from_conf(config),
+            encodes: false,
+        }
     }
 
     pub fn create_bucket(&self) {
