@@ -7,7 +7,10 @@ mod support;
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::{ffi::OsStrExt, fs::symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
     sync::Arc,
 };
 
@@ -173,7 +176,7 @@ fn a_receipt_names_what_it_did_not_store_by_its_spelling() {
     for name in NAMES.iter().chain(CONTROLS) {
         put(&here, name, b"cannot be read");
         let path = here.path.join(OsStr::from_bytes(name));
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     let ended = here.stopover(&["commit", "--json"]);
     assert_eq!(ended.code(), 3, "{}{}", ended.stdout, ended.stderr);
