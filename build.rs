@@ -5,19 +5,12 @@ use std::{env, fs, path::Path};
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     content_types();
-    // `stopover_entry` (see `src/sys/entry.rs`) is the first instruction, so that signals are blocked before libc and
-    // the relocation of a static-pie take their 200 microseconds.
+    // `stopover_entry` (see `src/sys/entry.rs`) is the first instruction, so that signals are blocked before libc begins.
     println!("cargo::rustc-link-arg-bins=-Wl,-e,stopover_entry");
-    // Packed relocations: half a megabyte less to read in those microseconds. musl has understood them since 1.2.4;
-    // GNU ld makes them for this machine only.
-    let target = |name: &str| env::var(name).unwrap_or_default();
-    if target("CARGO_CFG_TARGET_ENV") == "musl" && target("CARGO_CFG_TARGET_ARCH") == "x86_64" {
-        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    }
 }
 
 /// `EXTENSION TYPE`, a line for each, sorted: the table that everyone uses, as one text. As the crate has it, it is
-/// three thousand addresses, which a static-pie relocates at every start.
+/// three thousand addresses, which a position-independent binary relocates at every start.
 fn content_types() {
     let mut lines: Vec<String> = mime_guess::get_extensions("*", "*")
         .unwrap_or_default()

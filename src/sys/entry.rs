@@ -1,74 +1,13 @@
 //! The first instructions of the binary, and what it inherited.
 //!
-//! A signal sent to PID 1 that it neither blocks nor handles is dropped by the kernel. Relocating a static-pie of this
-//! size takes 200 microseconds, libc's and Rust's start more; so the ELF entry point is a dozen instructions of our own
-//! that block all 64 signals, keep the mask that was inherited, and go on to libc's `_start`. They run before any
-//! relocation: hidden symbols, addressed relative to the program counter, nothing else. (For the static binary on
-//! x86-64 they relocate too, a third faster than libc.)
+//! A signal sent to PID 1 that it neither blocks nor handles is dropped by the kernel. libc's and Rust's start take their
+//! time, and relocating a static-pie of this size 200 microseconds more; so the ELF entry point is a dozen instructions of
+//! our own that block all 64 signals, keep the mask that was inherited, and go on to libc's `_start`. They run before any
+//! relocation: hidden symbols, addressed relative to the program counter, nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::raw;
-
-// Nobody has relocated the static binary at this point, and libc is slow at it: it looks at each of the 40,000 bits of
-// DT_RELR, we jump from one that is set to the next. Then we say that the table is empty, and nothing is added twice.
-#[cfg(all(target_arch = "x86_64", target_env = "musl", target_feature = "crt-static"))]
-macro_rules! relocation {
-    () => {
-        r"
-        .weak _DYNAMIC
-        .hidden _DYNAMIC
-        .hidden __ehdr_start
-        // The table's address (DT_RELR) to rsi, where its size stands (DT_RELRSZ) to r8.
-        lea rdi, [rip + _DYNAMIC]
-        xor esi, esi
-        xor r8d, r8d
-    2:  mov rax, [rdi]
-        test rax, rax
-        jz 3f
-        cmp rax, 36
-        cmove rsi, [rdi + 8]
-        lea rcx, [rdi + 8]
-        cmp rax, 35
-        cmove r8, rcx
-        add rdi, 16
-        jmp 2b
-    3:  test r8, r8
-        jz 8f
-        lea rdx, [rip + __ehdr_start]
-        mov rcx, [r8]
-        mov qword ptr [r8], 0
-        add rsi, rdx
-        add rcx, rsi
-        // An even word is the address of a word to relocate; an odd one has a bit for each of the 63 that follow.
-    4:  cmp rsi, rcx
-        jae 8f
-        mov rax, [rsi]
-        add rsi, 8
-        test al, 1
-        jnz 5f
-        add [rax + rdx], rdx
-        lea rdi, [rax + rdx + 8]
-        jmp 4b
-    5:  shr rax, 1
-        jz 7f
-    6:  bsf r10, rax
-        add [rdi + r10 * 8], rdx
-        lea r11, [rax - 1]
-        and rax, r11
-        jnz 6b
-    7:  add rdi, 504
-        jmp 4b
-    8:
-        "
-    };
-}
-#[cfg(all(target_arch = "x86_64", not(all(target_env = "musl", target_feature = "crt-static"))))]
-macro_rules! relocation {
-    () => {
-        ""
-    };
-}
 
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
@@ -91,7 +30,6 @@ std::arch::global_asm!(
     "syscall",
     "pop rcx",
     "mov qword ptr [rip + stopover_entry_ran], 1",
-    relocation!(),
     "mov rdx, r9",
     "jmp _start",
     ".size stopover_entry, . - stopover_entry",
