@@ -98,7 +98,6 @@ impl Committer<'_> {
         cuts.extend(cuts_of(&packed.stored));
         if packed.is_cut_short() && !control.time_is_up() || !quiet && control.app_is_gone() {
             // The app is gone: the second scan begins at once, and what went up counts.
-            Packer::drop_last(last, &mut self.known);
             return Ok(Some(self.receipt(&theirs.rows, &merged, &local, quiet, None)));
         }
         let written = written(&self.store)?;
@@ -106,7 +105,6 @@ impl Committer<'_> {
         let (ours, mut merged, tree, bytes, is_whole) = loop {
             let is_partial = local.take_packed(&packed);
             if packed.is_cut_short() && self.config.on_deadline == OnDeadline::Old {
-                Packer::drop_last(last, &mut self.known);
                 let receipt = self.receipt(&theirs.rows, &merged, &local, quiet, None);
                 return Ok(Some(Receipt { durable: false, ..receipt }));
             }
@@ -117,7 +115,6 @@ impl Committer<'_> {
                 lost = place(&mut merged.rows, &self.known, &cuts);
             }
             if !lost.is_empty() {
-                Packer::drop_last(last, &mut self.known);
                 return self.without_place(attempt, &lost).await;
             }
             let header = TreeHeader {

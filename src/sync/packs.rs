@@ -50,12 +50,16 @@ pub(super) struct Known {
     /// Those of head's tree, whose packs nobody deletes while it is head's.
     named: Arc<HashMap<Hash, Place>>,
     left_out: HashSet<PackName>,
+    /// What is in a pack that counts as uploaded and has not gone yet.
+    held: Vec<Hash>,
 }
 
 impl Known {
     /// Plans against a head: what its tree names counts. What was uploaded under another `gc` counts no more: a prune
-    /// may have swept it as nobody's. Uploads that begin from now on are held to belong to this `gc`.
+    /// may have swept it as nobody's. Uploads that begin from now on are held to belong to this `gc`. Nor does the last
+    /// pack of an attempt that ended, in whatever way, before it went.
     pub(super) fn plan_against(&mut self, gc: Option<Gc>, theirs: &Rows) {
+        self.give_up_held();
         if self.gc != gc {
             self.uploaded.clear();
             self.gc = gc;
@@ -67,6 +71,20 @@ impl Known {
     /// go, or because they are gone or wrong.
     pub(super) fn leave_out(&mut self, packs: impl IntoIterator<Item = PackName>) {
         self.left_out.extend(packs);
+    }
+
+    /// A pack counts before it has gone.
+    fn hold(&mut self, pack: &Finished) {
+        self.give_up_held();
+        self.held = pack.pack.places.iter().map(|((hash, _), _)| *hash).collect();
+        self.uploaded.extend(pack.pack.places.iter().map(|((hash, _), place)| (*hash, place.clone())));
+    }
+
+    /// It does not count any more, for it did not go.
+    fn give_up_held(&mut self) {
+        for piece in std::mem::take(&mut self.held) {
+            self.uploaded.remove(&piece);
+        }
     }
 
     /// Where a piece lies, if anywhere that may be named.
@@ -164,7 +182,8 @@ impl Packed {
     }
 }
 
-/// A pack that is ready to go, and that counts as known already: it goes beside the tree that names it.
+/// A pack that is ready to go, and that counts as known already: it goes beside the tree that names it. One that is
+/// dropped counts until the next plan.
 pub(super) struct LastPack(Finished);
 
 /// Puts contents into packs.
@@ -207,22 +226,16 @@ impl Packer<'_> {
     /// # Errors
     /// As [`Packer::pack`]; nothing that is in it is known then, either.
     pub(super) async fn send_last(&self, last: LastPack, known: &mut Known) -> Result<Option<u64>, SyncError> {
-        let pieces: Vec<Hash> = last.0.pack.places.iter().map(|((hash, _), _)| *hash).collect();
         let arrived = tokio::select! {
             biased;
             arrived = put(self.store, last.0) => arrived.map(|arrived| Some(arrived.bytes)),
             () = self.control.until_time_is_up() => Ok(None),
         };
-        if !matches!(arrived, Ok(Some(_))) {
-            pieces.iter().for_each(|piece| drop(known.uploaded.remove(piece)));
+        match arrived {
+            Ok(Some(_)) => known.held.clear(),
+            Ok(None) | Err(_) => known.give_up_held(),
         }
         arrived
-    }
-
-    /// Gives the last pack up.
-    pub(super) fn drop_last(last: Option<LastPack>, known: &mut Known) {
-        let places = last.into_iter().flat_map(|last| last.0.pack.places);
-        places.for_each(|((piece, _), _)| drop(known.uploaded.remove(&piece)));
     }
 
     /// The same as [`Packer::pack`], but the last pack does not go yet.
@@ -269,7 +282,7 @@ impl Packer<'_> {
             () = control.until_time_is_up() => None,
         };
         if let Some(last) = &last {
-            known.uploaded.extend(last.0.pack.places.iter().map(|((hash, _), place)| (*hash, place.clone())));
+            known.hold(&last.0);
         }
         let mut read = outcomes.take();
         for (at, Wanted { path, .. }) in missing.iter().enumerate() {

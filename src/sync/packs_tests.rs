@@ -272,6 +272,29 @@ async fn who_is_dropped_has_used_the_names_of_what_he_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_last_pack_counts_until_the_next_plan_unless_it_went() {
+    let ground = Ground::new().await;
+    ground.write("f", b"content");
+    let rows = ground.scan();
+    let (stop, control) = (|| false, Control::default());
+    let mut known = Known::default();
+    known.plan_against(Some(gc(1)), &Rows::new());
+    for goes in [false, true] {
+        let mut packer = ground.packer(1, &stop, &control);
+        let (packed, last) = packer.pack_but_last(wanted(&rows), &mut known).await.unwrap();
+        let row = &packed.stored[&path("f")];
+        assert!(last.is_some() && known.placed(row).is_some(), "the tree beside it names it");
+        if goes {
+            assert!(packer.send_last(last.unwrap(), &mut known).await.unwrap().is_some());
+        }
+        // As after any error in between.
+        known.plan_against(Some(gc(1)), &Rows::new());
+        assert_eq!(known.placed(row).is_some(), goes);
+        assert_eq!(ground.packs().len(), usize::from(goes));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_no_packs_is_an_error() {
     let ground = Ground::new().await;
     ground.write("a", b"x");
