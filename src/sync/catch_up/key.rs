@@ -92,8 +92,10 @@ enum Answer {
     Ended(How),
     Left(String),
     Moved,
-    /// The condition did not hold, or nobody knows: look.
+    /// The condition did not hold: look.
     Look,
+    /// Nobody knows, for this reason: look.
+    Lost(String),
 }
 
 impl Key<'_> {
@@ -102,6 +104,7 @@ impl Key<'_> {
         let mut content = None;
         let mut request = if self.looks_first(step) { Request::Look } else { step.request.clone() };
         let mut pause = PAUSE;
+        let mut why = None;
         for _ in 0..TRIES {
             if !self.watch.is_still().await? {
                 return Ok(Outcome::Not);
@@ -111,14 +114,20 @@ impl Key<'_> {
                 Request::Delete(etag) => self.delete(&step.path, etag).await?,
                 Request::Look => Answer::Look,
             };
+            let is_look = request == Request::Look;
             match answer {
                 Answer::Ended(how) => return Ok(Outcome::Ended(how)),
                 Answer::Left(why) => return Ok(Outcome::Left(why)),
                 Answer::Moved => return Ok(Outcome::Not),
-                Answer::Look if request == Request::Look => {}
-                // Whoever changed it may have committed.
-                Answer::Look if !self.watch.is_still_after(Instant::now()).await? => return Ok(Outcome::Not),
-                Answer::Look => {}
+                Answer::Lost(error) => {
+                    tracing::debug!("{error}");
+                    why = Some(error);
+                }
+                Answer::Look => why = None,
+            }
+            // Whoever changed it may have committed.
+            if !is_look && !self.watch.is_still_after(Instant::now()).await? {
+                return Ok(Outcome::Not);
             }
             let next = match self.look(step, &mut content).await {
                 Ok(Met::Done(held)) => return Ok(Outcome::Ended(How::Done(held))),
@@ -139,7 +148,7 @@ impl Key<'_> {
             }
             request = next;
         }
-        Ok(Outcome::Left("others keep changing it".to_owned()))
+        Ok(Outcome::Left(why.unwrap_or_else(|| "others keep changing it".to_owned())))
     }
 
     /// Whether a HEAD is cheaper than a content that would be refused: for it is large, or there is likely to be an
@@ -186,9 +195,8 @@ impl Key<'_> {
                     Answer::Look
                 }
                 Ok(Put::Uncertain(error)) => {
-                    tracing::debug!("{error}");
                     *content = Some(ready);
-                    Answer::Look
+                    Answer::Lost(error.to_string())
                 }
                 Err(_) if self.watch.has_moved() => Answer::Moved,
                 // It was written to since the scan: what the snapshot has of it is in the packs.
@@ -197,13 +205,16 @@ impl Key<'_> {
                     continue;
                 }
                 Err(error) => match error.kind {
-                    StoreErrorKind::NameRefused | StoreErrorKind::TooLarge => {
+                    // Head was just written to this bucket: a 404 is about the key, and so is a 400. What a server says
+                    // to a name that it cannot hold has no code that all agree on.
+                    StoreErrorKind::NameRefused
+                    | StoreErrorKind::TooLarge
+                    | StoreErrorKind::BadRequest
+                    | StoreErrorKind::NoBucket => {
                         tracing::warn!("{error}; the file is in the snapshot and has no plain object");
                         Answer::Ended(How::NameRefused)
                     }
-                    StoreErrorKind::Source | StoreErrorKind::Denied | StoreErrorKind::BadRequest => {
-                        Answer::Left(error.to_string())
-                    }
+                    StoreErrorKind::Source | StoreErrorKind::Denied => Answer::Left(error.to_string()),
                     _ => return Err(error.into()),
                 },
             });
