@@ -25,8 +25,11 @@ impl Store {
         match self.head(key).await? {
             None => Ok(Deleted::Absent),
             Some(meta) if meta.etag != *version => Ok(Deleted::Refused),
-            // A server that is not known yet gets the condition too: it does no harm.
-            Some(_) if self.abilities.is_none() => self.delete_once(key, Some(version)).await,
+            // A server that is not known yet gets the condition too, if it takes one: it does no harm.
+            Some(_) if self.abilities.is_none() => match self.delete_once(key, Some(version)).await {
+                Err(error) if error.is_of_what_was_asked() => self.delete_once(key, None).await,
+                deleted => deleted,
+            },
             Some(_) => self.delete_once(key, None).await,
         }
     }

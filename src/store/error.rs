@@ -71,6 +71,11 @@ impl StoreError {
         matches!(self.kind, BrokenAnswer | Server | Throttled | TimedOut | Unreachable)
     }
 
+    /// The server does not know the operation, or one of its headers.
+    pub(super) fn is_of_what_was_asked(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::Unsupported | StoreErrorKind::BadRequest)
+    }
+
     /// An error with its sentence.
     pub(super) fn new(kind: StoreErrorKind, op: &'static str, text: impl Into<String>) -> Self {
         Self { kind, op, key: None, code: None, text: text.into() }

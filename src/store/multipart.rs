@@ -86,6 +86,15 @@ impl Store {
             Ok(parts) => reading.seal().await.map(|()| parts),
             Err(error) => Err(error),
         };
+        // The parts may have taken long.
+        let parts = match (parts, self.look_before(key, condition, way).await) {
+            (Ok(parts), Ok(None)) => Ok(parts),
+            (Ok(_), Ok(Some(no))) => {
+                upload.end().await;
+                return Ok(no);
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
         let put = match parts {
             Ok(parts) => {
                 let put = upload.complete(parts, if way == Way::ByHand { PutIf::Any } else { condition }).await;

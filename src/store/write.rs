@@ -17,15 +17,15 @@ use crate::rows::ETag;
 pub(super) enum Way {
     /// In the request.
     Header,
-    /// In the request, after a look that there is an object: this server would make one.
+    /// In the request, after a look: this server would make an object where there is none, or nobody has measured it.
     LookThenHeader,
     /// By reading, comparing, writing and reading back: one writer at a time.
     ByHand,
 }
 
 impl Store {
-    /// Writes an object. A server whose abilities are not known gets the condition and is trusted with it: probe before
-    /// anything depends on that.
+    /// Writes an object. A server whose abilities are not known gets the condition and is not trusted with it: it is
+    /// looked first, as where there are none.
     ///
     /// # Errors
     /// What no condition explains. With a condition, an answer that was lost is [`Put::Uncertain`], not an error.
@@ -43,26 +43,32 @@ impl Store {
         if let Some(no) = self.look_before(key, condition, way).await? {
             return Ok(no);
         }
-        let header = if way == Way::ByHand { PutIf::Any } else { condition };
-        match self.put_once(key, bytes, header, content_type).await {
-            Ok(put) => self.look_after(key, put, way).await,
-            Err(error) if way == Way::ByHand && error.is_doubtful() => Ok(Put::Uncertain(error)),
+        if way != Way::ByHand {
+            match self.put_once(key, bytes.clone(), condition, content_type).await {
+                Err(error) if self.may_not_know(condition, &error) => {}
+                put => return put,
+            }
+        }
+        match self.put_once(key, bytes, PutIf::Any, content_type).await {
+            Ok(put) => self.look_after(key, put, Way::ByHand).await,
+            Err(error) if error.is_doubtful() => Ok(Put::Uncertain(error)),
             Err(error) => Err(error),
         }
     }
 
+    /// Whether a server that nobody has measured may have refused the condition as such.
+    fn may_not_know(&self, condition: PutIf<'_>, error: &StoreError) -> bool {
+        self.abilities.is_none() && condition != PutIf::Any && error.is_of_what_was_asked()
+    }
+
     /// How to put `condition` to a server that honours it for (new objects, replaced objects) or is not known yet.
     pub(super) fn way(&self, condition: PutIf<'_>, honours: Option<(bool, bool)>) -> Way {
-        let Some((create, replace)) = honours else {
-            return Way::Header;
-        };
-        let needs_object = self.abilities.is_none_or(|able| able.replace_needs_object);
-        match condition {
-            PutIf::Any => Way::Header,
-            PutIf::Absent if create => Way::Header,
-            PutIf::Match(_) if replace && needs_object => Way::Header,
-            PutIf::Match(_) if replace => Way::LookThenHeader,
-            PutIf::Absent | PutIf::Match(_) => Way::ByHand,
+        let needs_object = self.abilities.is_some_and(|able| able.replace_needs_object);
+        match (condition, honours) {
+            (PutIf::Any, _) | (PutIf::Absent, Some((true, _))) => Way::Header,
+            (PutIf::Match(_), Some((_, true))) if needs_object => Way::Header,
+            (PutIf::Match(_), Some((_, true))) | (_, None) => Way::LookThenHeader,
+            (PutIf::Absent | PutIf::Match(_), Some(_)) => Way::ByHand,
         }
     }
 

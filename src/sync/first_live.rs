@@ -19,13 +19,13 @@ use super::{
     packs::{Packer, Wanted},
     publish::{next_head, publish},
     remote::{HeadAt, present_tree, random},
-    session::with_abilities,
+    session::with_noted_abilities,
 };
 use crate::{
     plan::{Content, Held, Mirror},
     rows::{Kind, RelPath, Row, Rows},
     snapshot::SnapshotId,
-    store::{Fetched, Probed, Sink, Store},
+    store::{Fetched, Sink, Store},
     worktree::Directory,
 };
 
@@ -84,8 +84,7 @@ pub(super) async fn explain(
     if changed.all(|(path, row)| same(&now, path, row)) {
         return Ok(false);
     }
-    let probed = Probed { puts: true, ..Probed::default() };
-    committer.store = with_abilities(committer.store.clone(), Some(&committer.state), probed).await?;
+    committer.store = with_noted_abilities(committer.store.clone(), Some(&committer.state));
     let mut rows = theirs.rows.clone();
     rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
     let next = next_head(&committer.store, head, quiet, false, &rows, theirs.removed.clone()).await?;

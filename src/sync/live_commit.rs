@@ -23,7 +23,7 @@ use super::{
     publish::{Published, publish, put_tree},
     remote::{HeadAt, is_still, present_tree, random, written},
     retain::retain,
-    session::{owners, with_abilities},
+    session::{owners, with_abilities, with_noted_abilities},
     snapshots::{Snapshot, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
     tidy,
 };
@@ -36,7 +36,9 @@ use crate::{
     store::Probed,
 };
 
-/// What a catch-up needs to know of the server.
+/// What moving head needs to know of the server.
+const FOR_HEAD: Probed = Probed { puts: true, completes: false, deletes: false, lists: false };
+/// What a catch-up needs to know of it.
 const FOR_LIVE: Probed = Probed { puts: true, completes: true, deletes: true, lists: false };
 
 /// The other side of the merge.
@@ -87,9 +89,8 @@ impl Committer<'_> {
         let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
         let wanted = contents(&merged.rows, local.rows(), &self.known, &cuts, local.groups(), order);
         let stop = || !quiet && control.app_is_gone() || control.time_is_up();
-        // Whether head can be moved by a condition decides how careful one must be; measured once, then noted.
-        let probed = Probed { puts: true, ..Probed::default() };
-        self.store = with_abilities(self.store.clone(), Some(&self.state), probed).await?;
+        // Nothing is measured before the change is safe: what is not known of the server by now is not relied on.
+        self.store = with_noted_abilities(self.store.clone(), Some(&self.state));
         let store = self.store.clone();
         let dir = self.dir.try_clone()?;
         let (store, dir, hurry) = (&store, &dir, control.is_last());
@@ -254,7 +255,7 @@ impl Committer<'_> {
             attempt.events.durable(&self.stamped(receipt.clone()));
             if !attempt.control.is_last() {
                 // What the server honours is measured now, so that no stop has to: there each trip counts.
-                self.store = with_abilities(self.store.clone(), Some(&self.state), FOR_LIVE).await?;
+                self.store = with_abilities(self.store.clone(), Some(&self.state), self.is_used()).await?;
             }
             let is_current = at.head.snapshot.is_some_and(|id| is_mirror_kept(&self.state, &id));
             let is_noted = self.mine.refused.is_empty() && self.mine.markers.is_empty();
@@ -283,19 +284,22 @@ impl Committer<'_> {
         receipt: &mut Receipt,
     ) {
         let off = self.config.live_tree == LiveTree::Off;
-        if off && imported.is_none() {
+        let control = attempt.control;
+        if off && imported.is_none() && control.is_last() {
             return;
         }
-        let control = attempt.control;
         let stop = || control.time_is_up();
         let measured = tokio::select! {
             biased;
-            measured = with_abilities(self.store.clone(), Some(&self.state), FOR_LIVE) => measured,
+            measured = with_abilities(self.store.clone(), Some(&self.state), self.is_used()) => measured,
             () = control.until_time_is_up() => return,
         };
         match measured {
             Ok(store) => self.store = store,
             Err(error) => return tracing::warn!("the commit is durable, but the live tree is behind: {error}"),
+        }
+        if off && imported.is_none() {
+            return;
         }
         let refused = self.refused();
         let markers = self.markers();
@@ -332,6 +336,14 @@ impl Committer<'_> {
                 }
             }
             Err(error) => tracing::warn!("the commit is durable, but the live tree is behind: {error}"),
+        }
+    }
+
+    /// What of the server is used after head was moved.
+    fn is_used(&self) -> Probed {
+        match self.config.live_tree {
+            LiveTree::On => FOR_LIVE,
+            LiveTree::Off => FOR_HEAD,
         }
     }
 

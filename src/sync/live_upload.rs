@@ -53,7 +53,8 @@ pub(super) async fn upload(
             receipt.durable = !config.call.dry_run;
             return Ok(Some(finished(receipt, store, begun)));
         }
-        let probed = Probed { puts: true, completes: true, deletes: true, lists: false };
+        let with_live_tree = config.live_tree == LiveTree::On;
+        let probed = Probed { puts: true, completes: with_live_tree, deletes: with_live_tree, lists: false };
         *store = with_abilities(store.clone(), None, probed).await?;
         known.plan_against(Some(at.head.gc), rows);
         let mut cuts = cuts_of(rows);

@@ -13,7 +13,7 @@ use super::{
     publish::{Published, next_head, publish},
     remote::present_tree,
     room::Room,
-    session::{owners, with_abilities},
+    session::{owners, with_abilities, with_noted_abilities},
 };
 use crate::{
     config::OnDeadline,
@@ -49,7 +49,12 @@ impl Committer<'_> {
             return Ok(Some(receipt));
         }
         plan = plan.with_tombstones(&removed, &merged);
-        self.store = with_abilities(self.store.clone(), Some(&self.state), needed(&plan)).await?;
+        // In a stop each trip counts: what is not known by then is not relied on.
+        self.store = if control.is_last() {
+            with_noted_abilities(self.store.clone(), Some(&self.state))
+        } else {
+            with_abilities(self.store.clone(), Some(&self.state), needed(&plan)).await?
+        };
         let known: Vec<&Rows> = std::iter::once(&theirs).chain(self.origin.as_ref()).collect();
         let stop = || !quiet && control.app_is_gone() || control.time_is_up();
         let live_tree = LiveTree {

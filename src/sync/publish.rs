@@ -14,11 +14,13 @@ use super::{
 use crate::{
     rows::{Pieces, Removed, Row, Rows},
     snapshot::{HEAD_KEY, Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
-    store::{MAX_WHOLE, Put, PutIf, Store},
+    store::{Abilities, MAX_WHOLE, Probed, Put, PutIf, Store},
 };
 
 /// How often the same bytes are sent again while head is still the old one.
 const TRIES: u32 = 8;
+/// So many refusals that nothing explains are taken for chance, of a server that nobody has measured.
+const TRUSTED: u32 = 2;
 
 /// What became of a head.
 #[derive(Debug)]
@@ -38,10 +40,15 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
     let bytes = Bytes::from(new.encode());
     let mut pause = Duration::from_millis(100);
     let mut last = None;
-    let is_conditional = store.abilities().is_none_or(|abilities| abilities.conditional_puts());
+    let mut store = store.clone();
+    let mut refused = 0;
     for _ in 0..TRIES {
-        // Where the server keeps no condition, the next best is to look at once before, and once after.
-        if !is_conditional && !is_still(store, old).await? {
+        let known = store.abilities().map(|abilities| abilities.conditional_puts());
+        let is_conditional = known == Some(true);
+        // Where the server keeps no condition, the next best is to look at once before, and once after. Of one that
+        // nobody has measured (the last commit of a container measures nothing) no more is expected: it gets the
+        // condition, behind a look of the store's own.
+        if known == Some(false) && !is_still(&store, old).await? {
             return Ok(Published::Lost);
         }
         let condition = old.map_or(PutIf::Absent, |old| PutIf::Match(&old.etag));
@@ -49,10 +56,11 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
             Put::Done(etag) if is_conditional => {
                 return Ok(Published::Won(Some(Box::new(HeadAt { head: new.clone(), etag }))));
             }
-            Put::Done(_) | Put::Refused | Put::Missing => {}
+            Put::Done(_) => {}
+            Put::Refused | Put::Missing => refused += 1,
             Put::Uncertain(error) => last = Some(error),
         }
-        match (read_head(store).await?, old) {
+        match (read_head(&store).await?, old) {
             (Some(now), _) if is_ours(&now.head, old.map(|old| &old.head), new) => {
                 let is_on_top = now.head.write_id == new.write_id;
                 return Ok(Published::Won(Some(Box::new(now)).filter(|_| is_on_top)));
@@ -66,10 +74,17 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
             (Some(now), Some(_)) if now.head.birth != new.birth => return Ok(Published::Gone),
             (Some(_), _) => return Ok(Published::Lost),
         }
+        // Refused, and nobody else has moved it: there are servers that refuse what matches.
+        if known.is_none() && refused >= TRUSTED {
+            match store.probe_some(Probed { puts: true, ..Probed::default() }, Abilities::default()).await {
+                Ok(abilities) => store = store.with_abilities(abilities),
+                Err(error) => tracing::debug!("what {} honours could not be measured: {error}", store.endpoint()),
+            }
+        }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     }
-    Err(last.map_or_else(|| useless_conditions(store), SyncError::from))
+    Err(last.map_or_else(|| useless_conditions(&store), SyncError::from))
 }
 
 fn useless_conditions(store: &Store) -> SyncError {

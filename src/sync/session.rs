@@ -280,7 +280,10 @@ pub(super) async fn with_abilities(store: Store, state: Option<&State>, needed: 
             Ok(store.with_abilities(abilities))
         }
         Err(error) => {
-            tracing::warn!("what {endpoint} honours could not be measured: {error}");
+            tracing::warn!(
+                "what {endpoint} honours could not be measured, so nothing is relied on: each write goes with its \
+                 condition and behind a look, one writer at a time is safe, and the next commit measures again ({error})"
+            );
             Ok(store)
         }
     }

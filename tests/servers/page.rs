@@ -35,8 +35,9 @@ twenty rounds of 16 writers had one winner each.
 | Garage 2.5 | passed over | passed over | passed over |
 | Backblaze B2 (501), Google's S3 interoperability | no | no | no |
 
-AWS is known and not measured; every other server is, at the first commit that has changes, and its answers are noted in
-the state directory.
+AWS is known and not measured; every other server is, as soon as a first commit is safe, and its answers are noted in the
+state directory. Before that, and where the measuring fails, nothing is relied on: each write goes with its condition and
+behind a look, head is read back, and one writer at a time is safe.
 ";
 
 #[test]
