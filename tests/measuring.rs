@@ -117,6 +117,15 @@ fn an_idle_checkpoint_without_live_tree_measures_what_a_commit_needs_and_no_more
     assert_eq!((keys("-parts"), keys("-delete")), (0, 0), "{probes:?}");
 }
 
+#[test]
+fn who_may_not_list_measures_all_the_same() {
+    let server = Server::in_memory();
+    let (_front, _story, here) = restored(&server);
+    server.memory().behave(Mode::MissingIs403);
+    here.file("a.txt", "2").file("new.txt", "2").remove("b.txt");
+    here.stopover(&["commit"]).exits(0).never_says("could not be measured").never_says("one writer at a time");
+}
+
 /// A server in memory that behaves so; what measures it is refused.
 fn unmeasured(mode: Option<Mode>) -> (Arc<Server>, Front, Story, Directory) {
     let server = Server::in_memory();
@@ -146,7 +155,11 @@ fn a_server_that_could_not_be_measured_takes_commits_and_it_is_said_what_is_assu
         ended.says("could not be measured").says("one writer at a time");
         let next = past_the_front(&story, "next");
         next.pull().exits(0);
-        assert_eq!((next.paths(), next.text("a.txt")), (vec!["a.txt".into(), "new.txt".into()], "2".into()), "{mode:?}");
+        assert_eq!(
+            (next.paths(), next.text("a.txt")),
+            (vec!["a.txt".into(), "new.txt".into()], "2".into()),
+            "{mode:?}"
+        );
         assert_eq!(story.objects(), ["a.txt", "new.txt"], "{mode:?}");
     }
 }
@@ -185,6 +198,7 @@ fn a_last_commit_moves_head_on_any_server() {
         Some(Mode::ConditionsAre501),
         Some(Mode::CreatesMissing),
         Some(Mode::RandomEtags),
+        Some(Mode::MissingIs403),
     ] {
         let server = Server::in_memory();
         let (_front, story, here) = restored(&server);
@@ -192,6 +206,7 @@ fn a_last_commit_moves_head_on_any_server() {
             server.memory().behave(mode);
         }
         here.file("a.txt", "2").remove("b.txt").commit().exits(0);
+        server.memory().behaves_well();
         let next = story.directory("next");
         next.pull().exits(0);
         assert_eq!((next.paths(), next.text("a.txt")), (vec!["a.txt".into()], "2".into()), "{mode:?}");

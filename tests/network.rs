@@ -6,7 +6,10 @@ mod support;
 
 use std::{
     io,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -257,6 +260,31 @@ fn a_listing_that_breaks_is_no_listing() {
     front.on(any().op("ListObjectsV2").times(2), Fault::Cut(200));
     assert_eq!(wait(store.list_live().all()).unwrap().len(), 1);
     assert_eq!(front.count(&any().op("ListObjectsV2")), 3);
+}
+
+#[test]
+fn a_listing_that_goes_round_in_circles_ends() {
+    let (front, store, outsider, _server) = behind_a_front();
+    outsider.put("users/alice/ws/a", "1");
+    // One token for ever, and two by turns.
+    for tokens in [&["same"][..], &["one", "other"]] {
+        let turn = AtomicUsize::new(0);
+        let more = move |text: &str| {
+            let token = tokens[turn.fetch_add(1, Ordering::Relaxed) % tokens.len()];
+            let text = text.replace("<IsTruncated>false</IsTruncated>", "");
+            let more = format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>");
+            text.replacen("</ListBucketResult>", &format!("{more}</ListBucketResult>"), 1)
+        };
+        // It breaks off in the end, so that this ends whatever the client does.
+        front.on(any().op("ListObjectsV2").times(20), Fault::Rewrite(Arc::new(more)));
+        front.on(any().op("ListObjectsV2"), Fault::DENIED);
+        for list in [wait(store.list_live().all()).map(drop), wait(store.list_prefixes()).map(drop)] {
+            let error = list.unwrap_err();
+            assert_eq!(error.kind, StoreErrorKind::BrokenAnswer, "{error}");
+            assert!(error.to_string().contains("the same place again"), "{error}");
+        }
+        front.heal();
+    }
 }
 
 #[test]

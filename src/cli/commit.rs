@@ -83,6 +83,7 @@ impl Commit {
 
     /// Prints the supervisor's answer: its receipt as it came, its exit code as one of ours.
     fn print_answer(&self, config: &Config, code: u8, receipt: &[u8]) -> Result<u8, Failure> {
+        name_unfinished(config);
         match serde_json::from_slice::<Receipt>(receipt) {
             Ok(receipt) => print_receipt(&receipt, self.json, config)?,
             Err(_) if self.json && !receipt.is_empty() => {
@@ -109,6 +110,13 @@ pub(super) fn print_receipt(receipt: &Receipt, as_json: bool, config: &Config) -
     }
     let line = if config.call.dry_run { receipt.planned_line() } else { receipt.line() };
     output::text(&format!("{line}\n"))
+}
+
+/// Names restores in place that did not end.
+pub(super) fn name_unfinished(config: &Config) {
+    for told in sync::unfinished_restores(config) {
+        log::line(config.log_format, Level::Warn, &told);
+    }
 }
 
 /// Names what is not stored, and what could not be deleted.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    commit::name_missing,
+    commit::{name_missing, name_unfinished},
     context::Context,
     diff::WAYS,
     explain,
@@ -127,6 +127,7 @@ fn commit(context: &Context, config: &Config) -> Result<Receipt, Failure> {
         let work = async { Ok(sync::commit(config, &setting, None, &listener).await?) };
         return Ok(block_on(Cancel::BySignals, work).map_err(Failure::of_a_command)?.bounded());
     };
+    name_unfinished(config);
     let receipt = serde_json::from_slice::<Receipt>(&answer.receipt).ok();
     match receipt {
         Some(Receipt { error: Some(error), .. }) => {

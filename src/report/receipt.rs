@@ -154,6 +154,14 @@ impl Receipt {
         }
     }
 
+    /// Names what was not deleted; each with whether it was counted as a deleted file, which it is none of.
+    pub fn add_not_deleted(&mut self, left: impl IntoIterator<Item = (NotDeleted, bool)>) {
+        for (left, was_counted) in left {
+            self.files_deleted = self.files_deleted.saturating_sub(u64::from(was_counted));
+            self.not_deleted.push(left);
+        }
+    }
+
     /// Whether all that was scanned is safe.
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -7,6 +7,8 @@
 //! | `lock` | held by the one process that syncs |
 //! | `ready` | a restore into this directory has succeeded |
 //! | `pulling`, `wanted` | a restore has begun and not ended; what it makes, where the directory was empty |
+//! | `rewinding` | a restore in place has begun and not ended |
+//! | `told` | what this life of a container has said once |
 //! | `mine` | the snapshot that `origin` belongs to, the workspace's birth, the directory's identity, what is pending |
 //! | `origin`, `origin.pending` | the rows the directory last took in, and those of a commit not yet seen in a head |
 //! | `sent` | live objects written by a commit that has not ended, so that it knows its own writes again |
@@ -41,7 +43,7 @@ use nix::{
 };
 
 pub use lock::Lock;
-pub use notes::{Mine, Pending, Pulling, Ready, Sent};
+pub use notes::{Mine, Pending, Pulling, Ready, Rewinding, Sent};
 pub use restart::Restart;
 
 /// The largest note that is read back, bytes. Origin and index of a million files stay below it.

@@ -12,6 +12,9 @@ use crate::rows::RelPath;
 pub struct Mine {
     /// The workspace's URL.
     pub workspace: String,
+    /// The server it is on; an older version did not note it.
+    #[serde(default)]
+    pub endpoint: Option<String>,
     /// The snapshot that `origin` belongs to; `None` after an import of a workspace without one.
     pub snapshot: Option<String>,
     /// The id of the workspace's first snapshot since it was created.
@@ -73,6 +76,27 @@ pub struct Pulling {
     pub snapshot: Option<String>,
     /// Whether the directory was empty before.
     pub empty: bool,
+}
+
+/// A restore in place has begun: the directory is edited, file by file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rewinding {
+    /// The snapshot that is brought back.
+    pub snapshot: String,
+    /// The paths that are; all of them, if there are none.
+    pub paths: Vec<String>,
+    /// The snapshot that holds what was there before.
+    pub before: Option<String>,
+}
+
+impl Rewinding {
+    /// Whether a restore of `paths` touches all that this one was to touch.
+    #[must_use]
+    pub fn is_covered_by(&self, paths: &[RelPath]) -> bool {
+        let covers = |path: &RelPath| paths.iter().any(|up| up == path || path.is_below(up));
+        let mut own = self.paths.iter().map(|path| RelPath::from_text(path));
+        paths.is_empty() || !self.paths.is_empty() && own.all(|path| path.is_ok_and(|path| covers(&path)))
+    }
 }
 
 /// A live object written by a commit that has not ended.
@@ -137,6 +161,22 @@ impl State {
         self.set_note("pulling", pulling)
     }
 
+    /// The restores in place that have begun and not ended, the oldest first.
+    ///
+    /// # Errors
+    /// When the note is there but cannot be read from the disk.
+    pub fn rewinding(&self) -> Result<Vec<Rewinding>, StateError> {
+        Ok(self.note("rewinding")?.unwrap_or_default())
+    }
+
+    /// Notes them.
+    ///
+    /// # Errors
+    /// As [`State::write`].
+    pub fn set_rewinding(&self, begun: &[Rewinding]) -> Result<(), StateError> {
+        if begun.is_empty() { self.forget("rewinding") } else { self.set_note("rewinding", &begun) }
+    }
+
     /// Notes the paths that a restore into an empty directory is about to make, before [`State::set_pulling`].
     ///
     /// # Errors
@@ -187,13 +227,13 @@ impl State {
         Ok(self.read(name)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     }
 
-    fn set_note<T: Serialize>(&self, name: &str, note: &T) -> Result<(), StateError> {
+    fn set_note<T: Serialize + ?Sized>(&self, name: &str, note: &T) -> Result<(), StateError> {
         self.write(name, &json(note))
     }
 }
 
 /// Notes are plain structs of strings and numbers: serialising them cannot fail; an empty note reads back as none.
-fn json<T: Serialize>(note: &T) -> Vec<u8> {
+fn json<T: Serialize + ?Sized>(note: &T) -> Vec<u8> {
     serde_json::to_vec(note).unwrap_or_default()
 }
 
@@ -214,6 +254,26 @@ mod tests {
         let mine = Mine { workspace: "s3://b/p/u/w".into(), seq: 4, ..Mine::default() };
         state.set_mine(&mine).unwrap();
         assert_eq!(state.mine().unwrap(), Some(mine));
+    }
+
+    #[test]
+    fn a_restore_in_place_is_covered_by_one_of_all_its_paths() {
+        let paths = |texts: &[&str]| texts.iter().map(|text| RelPath::new(*text).unwrap()).collect::<Vec<_>>();
+        let of = |texts: &[&str]| Rewinding {
+            snapshot: String::new(),
+            paths: texts.iter().map(|text| (*text).to_owned()).collect(),
+            before: None,
+        };
+        for (begun, ended, covered) in [
+            (&[][..], &[][..], true),
+            (&[], &["a"], false),
+            (&["a/b", "c"], &[], true),
+            (&["a/b", "c"], &["a", "c"], true),
+            (&["a/b", "c"], &["a/b"], false),
+            (&["ab"], &["a"], false),
+        ] {
+            assert_eq!(of(begun).is_covered_by(&paths(ended)), covered, "{begun:?} by {ended:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,12 @@ use aws_sdk_s3::{
 use futures_util::future::join_all;
 use percent_encoding::percent_decode_str;
 
-use super::{Listed, Store, StoreError, read::time, send::Ask, trouble::Trouble};
+use super::{
+    Listed, Store, StoreError,
+    read::time,
+    send::Ask,
+    trouble::{Cause, Trouble},
+};
 use crate::rows::ETag;
 
 /// stopover's own keys.
@@ -26,7 +31,12 @@ pub struct Lister {
     start: String,
     skip_own: bool,
     next: Next,
+    tokens: Tokens,
 }
+
+/// Where the pages of one listing went on. A server that goes on from the same place again would never come to an end.
+#[derive(Debug, Default)]
+struct Tokens(BTreeSet<String>);
 
 /// How the next page is asked for.
 #[derive(Debug)]
@@ -45,13 +55,25 @@ impl Store {
     /// The live tree: every key but those below `.stopover/`.
     #[must_use]
     pub fn list_live(&self) -> Lister {
-        Lister { store: self.clone(), start: String::new(), skip_own: true, next: Next::First }
+        Lister {
+            store: self.clone(),
+            start: String::new(),
+            skip_own: true,
+            next: Next::First,
+            tokens: Tokens::default(),
+        }
     }
 
     /// Every key that begins with `start`, which is part of a key below the store's prefix.
     #[must_use]
     pub fn list(&self, start: &str) -> Lister {
-        Lister { store: self.clone(), start: start.to_owned(), skip_own: false, next: Next::First }
+        Lister {
+            store: self.clone(),
+            start: start.to_owned(),
+            skip_own: false,
+            next: Next::First,
+            tokens: Tokens::default(),
+        }
     }
 
     /// The first segments of the keys that have more than one, sorted: the workspaces of a store.
@@ -59,7 +81,7 @@ impl Store {
     /// # Errors
     /// The listing failed.
     pub async fn list_prefixes(&self) -> Result<Vec<String>, StoreError> {
-        let (mut names, mut next) = (BTreeSet::new(), Next::First);
+        let (mut names, mut next, mut tokens) = (BTreeSet::new(), Next::First, Tokens::default());
         loop {
             let page = self.page("", &next, Some("/")).await?;
             let encoded = is_encoded(&page, self.encodes());
@@ -69,11 +91,23 @@ impl Store {
                     names.insert(name.to_owned());
                 }
             }
-            match next_of(&page) {
+            match self.next_of(&page, &mut tokens)? {
                 Some(token) => next = Next::Token(token),
                 None => return Ok(names.into_iter().collect()),
             }
         }
+    }
+
+    /// Where the next page begins, if there is one.
+    fn next_of(&self, page: &ListObjectsV2Output, tokens: &mut Tokens) -> Result<Option<String>, StoreError> {
+        let Some(token) = page.next_continuation_token.as_ref().filter(|_| page.is_truncated == Some(true)) else {
+            return Ok(None);
+        };
+        if !tokens.0.insert(token.clone()) {
+            let why = "its pages go on from the same place again and again: it would never end";
+            return Err(self.error(Ask::of_all("ListObjectsV2"), &Trouble::new(Cause::Wrong(why.to_owned()))));
+        }
+        Ok(Some(token.clone()))
     }
 
     async fn page(&self, start: &str, next: &Next, delimiter: Option<&str>) -> Result<ListObjectsV2Output, StoreError> {
@@ -118,7 +152,7 @@ impl Lister {
         }
         let page = self.store.page(&self.start, &self.next, None).await?;
         let encoded = is_encoded(&page, self.store.encodes());
-        let token = next_of(&page);
+        let token = self.store.next_of(&page, &mut self.tokens)?;
         let mut last = None;
         let mut entries = Vec::new();
         for object in page.contents.unwrap_or_default() {
@@ -196,10 +230,6 @@ impl Store {
         let complete: Vec<Result<_, StoreError>> = join_all(complete).await;
         complete.into_iter().filter_map(Result::transpose).collect()
     }
-}
-
-fn next_of(page: &ListObjectsV2Output) -> Option<String> {
-    (page.is_truncated == Some(true)).then(|| page.next_continuation_token.clone()).flatten()
 }
 
 /// Whether the keys of a page are encoded: it must say so, and the server must be one that does what it says. Before

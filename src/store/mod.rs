@@ -120,6 +120,11 @@ impl Store {
         self.line.wire.expiration()
     }
 
+    /// Such a rule was said before: it is not said again.
+    pub fn has_said_expiration(&self, rule: String) {
+        self.line.wire.has_said_expiration(rule);
+    }
+
     /// How the server encrypts what is written here (`aws:kms`, `AES256`), if an answer said so.
     #[must_use]
     pub fn encryption(&self) -> Option<String> {
@@ -144,6 +149,21 @@ impl Store {
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.line.recipe.place(&self.line.region())
+    }
+
+    /// What tells this server from others: its URL. AWS is one place (in each of its partitions): there a bucket's name
+    /// is nobody else's, whatever the endpoint.
+    #[must_use]
+    pub fn server(&self) -> String {
+        if self.line.recipe.aws {
+            let region = self.line.region();
+            let partition = ["cn", "us-gov", "us-iso"].into_iter().find(|start| region.starts_with(start));
+            return partition.map_or_else(|| "AWS".to_owned(), |partition| format!("AWS ({partition})"));
+        }
+        let url = self.endpoint();
+        let end = url.find("://").map_or(0, |at| at + 3);
+        let end = url[end..].find('/').map_or(url.len(), |at| at + end);
+        format!("{}{}", url[..end].to_ascii_lowercase(), url[end..].trim_end_matches('/'))
     }
 
     /// Requests that go down and up at once, at most.

@@ -104,8 +104,8 @@ impl Store {
         };
         let new = took(put(key, "4", PutIf::Match(&old)).await)?;
         let replace = new.is_some() && took(put(key, "5", PutIf::Match(&old)).await)?.is_none();
-        drop(took(put(missing, "6", PutIf::Match(&old)).await)?);
-        let needs_object = self.head(missing).await?.is_none();
+        let made = took(put(missing, "6", PutIf::Match(&old)).await)?.is_some();
+        let needs_object = !self.is_there(missing).await?.unwrap_or(made);
         Ok((create, replace, needs_object))
     }
 
@@ -133,11 +133,20 @@ impl Store {
             return Ok(false);
         };
         let wrong = refusable(self.delete_once(key, Some(&old)).await)?;
-        if matches!(wrong, Some(Deleted::Denied(_))) || self.head(key).await?.is_none() {
+        if matches!(wrong, Some(Deleted::Denied(_))) || self.is_there(key).await? != Some(true) {
             return Ok(false);
         }
         let right = refusable(self.delete_once(key, Some(&new)).await)?;
-        Ok(matches!(right, Some(Deleted::Done)) && self.head(key).await?.is_none())
+        // It could be looked at while it was there.
+        Ok(matches!(right, Some(Deleted::Done)) && self.is_there(key).await? != Some(true))
+    }
+
+    /// Whether there is an object; `None` where one may not ask: without the right to list, what is not there is denied.
+    async fn is_there(&self, key: &str) -> Result<Option<bool>, StoreError> {
+        match self.head(key).await {
+            Err(error) if error.kind == StoreErrorKind::Denied => Ok(None),
+            found => Ok(Some(found?.is_some())),
+        }
     }
 
     /// (start-after takes what is no key, ordered, encoding is what it says).

@@ -79,6 +79,11 @@ impl Wire {
         self.expiration.get().cloned()
     }
 
+    /// From now on it is known, and not said.
+    pub(super) fn has_said_expiration(&self, rule: String) {
+        let _ = self.expiration.set(rule);
+    }
+
     pub(super) fn encryption(&self) -> Option<String> {
         self.encryption.get().cloned()
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 
 use super::{
-    Put, PutIf, Store, StoreError,
+    Put, PutIf, Store, StoreError, StoreErrorKind,
     send::{Ask, Repeat},
     trouble::Trouble,
 };
@@ -82,7 +82,11 @@ impl Store {
         if way == Way::Header {
             return Ok(None);
         }
-        let found = self.head(key).await?;
+        let found = match self.head(key).await {
+            // Without the right to list, what is not there is denied, too: then the condition alone has to do.
+            Err(error) if error.kind == StoreErrorKind::Denied && self.abilities.is_none() => return Ok(None),
+            found => found?,
+        };
         Ok(match (condition, found) {
             (PutIf::Absent, Some(_)) => Some(Put::Refused),
             (PutIf::Match(_), None) => Some(Put::Missing),

@@ -19,8 +19,10 @@ use super::{
     local::{Local, missing},
     packs::Known,
     remote::{HeadAt, read_head},
+    rewind::unfinished,
     session::{
-        connect, lock, open_directory, origin, refuse_read_only, scan_directory, settle_pending, told, workspace,
+        connect, lock, note_told, open_directory, origin, refuse_elsewhere, refuse_read_only, say_no_more,
+        scan_directory, settle_pending, told, workspace,
     },
     snapshots::{keep_head, kept_head_since},
 };
@@ -48,7 +50,7 @@ pub(super) struct Attempt<'a> {
     pub(super) before: Option<&'a BTreeSet<RelPath>>,
     /// The head that is planned against.
     pub(super) head: Option<&'a HeadAt>,
-    /// Whether no process of the app lives.
+    /// Whether no process of the app lives, from before the scan on: only PID 1 knows, and says so in a last commit.
     pub(super) quiet: bool,
     pub(super) control: &'a Control,
     pub(super) events: &'a dyn Events,
@@ -71,7 +73,8 @@ pub async fn commit(
     let mut committer = Committer::open(config, setting).await?;
     let control = control.unwrap_or_default();
     if !control.is_last() {
-        return committer.commit(!setting.handover.app_alive, &control, events).await;
+        // Not even PID 1 knows: an app may begin while the commit is at work.
+        return committer.commit(false, &control, events).await;
     }
     // The early one must not be waited for when the app is gone: what it uploaded counts all the same.
     let mut early = None;
@@ -136,6 +139,7 @@ impl<'a> Committer<'a> {
         };
         let (state, lock) = lock(state).await?;
         let store = connect(config).await?;
+        say_no_more(&store, &state, setting);
         let noted = state.mine()?.filter(|_| matches!(state.ready(), Ok(Some(_))));
         if state.pulling()?.is_some() {
             return Err(SyncError::Directory(format!(
@@ -223,6 +227,13 @@ impl<'a> Committer<'a> {
             if let Some(receipt) = self.try_once(attempt).await? {
                 self.warn(&scan);
                 self.warn_of_ignored_edits(&scan).await?;
+                // A checkpoint that stores nothing has nothing to say.
+                if receipt.snapshot.is_some() || self.setting.handover.status.is_none() {
+                    for told in unfinished(&self.state) {
+                        tracing::warn!("{told}");
+                    }
+                }
+                note_told(&self.store, &self.state, self.setting);
                 return Ok(self.stamped(receipt));
             }
             head = read_head(&self.store).await?;
@@ -241,7 +252,10 @@ impl<'a> Committer<'a> {
     fn kept_head(&self) -> Option<HeadAt> {
         let (at, age) = kept_head_since(&self.state)?;
         let is_usable = at.head.state == HeadState::Live && self.mine.pending.is_none() && age < HEAD_IS_READ_EVERY;
-        is_usable.then_some(at)
+        // It may be the head of another server, or one that a pull from there was refused for.
+        let is_here = self.mine.endpoint.as_ref() == Some(&self.store.server());
+        let is_ours = self.mine.birth.as_ref() == Some(&at.head.birth.to_string());
+        (is_usable && is_here && is_ours).then_some(at)
     }
 
     /// One try; `None` where another writer was faster. A commit in the stop budget leaves a plain workspace plain: all
@@ -269,6 +283,14 @@ impl<'a> Committer<'a> {
 
     /// What head says about this directory's past.
     fn check(&mut self, head: Option<&HeadAt>) -> Result<(), SyncError> {
+        refuse_elsewhere(self.config, &self.store, Some(&self.mine), head)?;
+        let server = Some(self.store.server());
+        if head.is_some() && self.mine.endpoint != server && !self.config.call.dry_run {
+            self.mine.endpoint = server;
+            if let Err(error) = self.state.set_mine(&self.mine) {
+                tracing::debug!("{error}");
+            }
+        }
         if settle_pending(&self.state, &mut self.mine, head)? {
             self.origin = origin(&self.state, "origin")?;
         }

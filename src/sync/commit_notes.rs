@@ -161,7 +161,12 @@ pub(super) async fn remember(
     pulled: Option<&str>,
 ) -> Result<(Mine, Option<Rows>), SyncError> {
     tracing::warn!("{} was removed: everything is hashed again", state.path().display());
-    let mut mine = Mine { workspace: url.to_owned(), directory: Some(dir.identity()), ..Mine::default() };
+    let mut mine = Mine {
+        workspace: url.to_owned(),
+        endpoint: Some(store.server()),
+        directory: Some(dir.identity()),
+        ..Mine::default()
+    };
     let mut rows = None;
     if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok()) {
         let (tree, head) = futures_util::future::try_join(read_snapshot(store, None, &id), read_head(store)).await?;

@@ -15,7 +15,7 @@ pub enum SyncError {
     Guard(String),
     /// The workspace was deleted (and perhaps made anew) since this directory was restored.
     #[error(
-        "{0} was deleted since this directory was restored: nothing was written to it; what is here is in {1}. \
+        "{0} was deleted since this directory was restored: what changed here is not stored, and is only in {1}. \
          `stopover upload` makes a workspace of it again"
     )]
     Deleted(String, String),

@@ -14,7 +14,8 @@ use crate::{
     config::Config,
     plan::{ChangeKind as Planned, Named, changes, strays},
     report::{ChangeKind, PathChange, SnapshotItem, Tagged, timestamp},
-    snapshot::{Head, HeadState, HistoryEntry, SnapshotId, Stored},
+    rows::{PackName, Place},
+    snapshot::{Head, HeadState, HistoryEntry, SnapshotId, Stored, pack_key},
     state::State,
     store::{Listed, Probed, Store},
 };
@@ -23,13 +24,15 @@ use crate::{
 const ROUNDS: u32 = 20;
 /// Below it lie the trees.
 const TREES: &str = ".stopover/trees/";
+/// And here the packs.
+const PACKS: &str = ".stopover/packs/";
 
 /// What is kept of a workspace's past.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct History {
     /// The kept snapshots, oldest first.
     pub kept: Vec<SnapshotItem>,
-    /// Snapshots that no history holds: perhaps another's commit that was overwritten, on a server that cannot see to
+    /// Snapshots that no history holds and that can be brought back: perhaps another's commit that was overwritten, on a server that cannot see to
     /// it that this does not happen.
     pub strays: Vec<String>,
 }
@@ -66,7 +69,36 @@ pub(super) async fn strays_of(store: &Store, head: &Head) -> Result<Vec<String>,
         return Ok(Vec::new());
     }
     let listed = store.list(TREES).all().await?;
-    Ok(strays_among(store, head, &listed).iter().map(ToString::to_string).collect())
+    let strays = strays_among(store, head, &listed);
+    if strays.is_empty() {
+        return Ok(Vec::new());
+    }
+    let packs = store.list(PACKS).all().await?;
+    Ok(whole(store, strays, &packs).await?.iter().map(ToString::to_string).collect())
+}
+
+/// Of strays those that can be brought back: a commit that was killed can have written its tree and not its last pack.
+/// `listed` has at least all packs.
+pub(super) async fn whole(
+    store: &Store,
+    strays: BTreeSet<SnapshotId>,
+    listed: &[Listed],
+) -> Result<BTreeSet<SnapshotId>, SyncError> {
+    let there: BTreeSet<&str> = listed.iter().map(|listed| listed.key.as_str()).collect();
+    let mut whole = BTreeSet::new();
+    for id in strays {
+        let rows = match read_snapshot(store, None, &id).await {
+            Ok(Some(snapshot)) => snapshot.whole,
+            Ok(None) | Err(SyncError::Damaged { .. } | SyncError::Newer(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        let places = rows.rows.values().flat_map(|row| row.pieces.places());
+        let packs: BTreeSet<&PackName> = places.filter_map(Place::frame).map(|frame| &frame.pack).collect();
+        if packs.into_iter().all(|pack| there.contains(pack_key(pack).as_str())) {
+            whole.insert(id);
+        }
+    }
+    Ok(whole)
 }
 
 fn item(entry: &HistoryEntry) -> SnapshotItem {

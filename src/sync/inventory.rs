@@ -6,8 +6,10 @@ use super::{
     Setting, SyncError,
     history::strays_of,
     remote::read_head,
+    rewind::unfinished,
     session::{
-        adopt, connect, open_directory, origin, owners, scan_directory, told, totals, with_noted_abilities, workspace,
+        adopt, connect, open_directory, origin, owners, refuse_elsewhere, scan_directory, told, totals,
+        with_noted_abilities, workspace,
     },
 };
 use crate::{
@@ -97,6 +99,12 @@ pub async fn status(config: &Config, setting: &Setting) -> Result<Status, SyncEr
         _ => store.list_live().next_page().await?.is_some_and(|page| !page.is_empty()),
     };
     let store = with_noted_abilities(store, state.as_ref());
+    if let Err(error) = refuse_elsewhere(config, &store, mine.as_ref(), head.as_ref()) {
+        tracing::warn!("{error}");
+    }
+    for told in state.iter().flat_map(unfinished) {
+        tracing::warn!("{told}");
+    }
     if let Some(at) = head.as_ref().filter(|at| at.head.state == HeadState::Live) {
         for stray in strays_of(&store, &at.head).await? {
             tracing::warn!(

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::{LiveTree, OnDeadline},
-    plan::{self, Merged, Order, changes},
+    plan::{self, ChangeKind, Merged, Order, changes},
     report::{LiveTreeState, NotDeleted, Receipt},
     rows::{ETag, RelPath, Removed, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
@@ -322,10 +322,10 @@ impl Committer<'_> {
             if off { catching_up.write_imported().boxed_local().await } else { catching_up.run().boxed_local().await };
         match caught_up {
             Ok(CaughtUp { current, not_deleted, .. }) => {
-                let denied = not_deleted.keys().map(|path| (path, "denied"));
-                receipt.not_deleted.extend(
-                    denied.map(|(path, reason)| NotDeleted { path: path.to_string(), reason: reason.to_owned() }),
-                );
+                receipt.add_not_deleted(not_deleted.keys().map(|path| {
+                    let was_counted = self.committed.get(path) == Some(&ChangeKind::Deleted);
+                    (NotDeleted { path: path.to_string(), reason: "denied".to_owned() }, was_counted)
+                }));
                 if off {
                     receipt.live_tree = LiveTreeState::Off;
                 } else if current {

@@ -21,7 +21,7 @@ use crate::{
     config::{Config, LiveTree},
     plan::{Groups, Order, changes},
     report::{Events, LiveTreeState, NotDeleted, NotStored, Receipt},
-    rows::{RelPath, Removed, Rows},
+    rows::{Kind, RelPath, Removed, Row, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     store::{Probed, Store},
     worktree::{Directory, Scan},
@@ -81,12 +81,12 @@ pub(super) async fn upload(
         }
         receipt.partial = !receipt.not_stored.is_empty();
         let written = written(store)?;
-        let counts = counts(rows, &wanted, true, receipt.partial);
+        let counts = counts(rows, &wanted, false, receipt.partial);
         let header = TreeHeader {
             id,
             parent: at.head.snapshot,
             writer: written.writer.clone(),
-            quiet: true,
+            quiet: false,
             partial: receipt.partial,
             base: None,
             time: written.time,
@@ -152,10 +152,14 @@ async fn follow(
             if caught_up.current {
                 receipt.live_tree = LiveTreeState::Current;
             }
-            let denied = caught_up.not_deleted.keys();
-            receipt
-                .not_deleted
-                .extend(denied.map(|path| NotDeleted { path: path.to_string(), reason: "denied".to_owned() }));
+            let is_file = |row: &Row| row.kind == Kind::File;
+            let was_there = |path| at_hand.iter().any(|(_, rows)| rows.get(path).is_some_and(is_file));
+            receipt.add_not_deleted(
+                caught_up
+                    .not_deleted
+                    .keys()
+                    .map(|path| (NotDeleted { path: path.to_string(), reason: "denied".to_owned() }, was_there(path))),
+            );
         }
         Err(error) => tracing::warn!("the upload is durable, but the live tree is behind: {error}"),
     }

@@ -60,6 +60,6 @@ pub use history::{History, Tagging, diff, snapshots, tag};
 pub use inventory::{list, status};
 pub use prune::prune;
 pub use pull::{Pulled, download, pull};
-pub use rewind::{extract, rewind, snapshot_named};
+pub use rewind::{extract, rewind, snapshot_named, unfinished_restores};
 pub use session::{Setting, settle};
 pub use upload::upload;

@@ -2,7 +2,7 @@
 //! says what plain objects cannot (modes, links, empty directories), each row with the version of the object it is true
 //! for. Where the workspace is live this must not be used: see `live_commit`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     SyncError,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::OnDeadline,
-    plan::{Merged, Order, changes, tombstones, upload_plan},
+    plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
     report::{Conflict, Receipt},
     rows::{ETag, RelPath, Rows},
     snapshot::Head,
@@ -117,7 +117,16 @@ impl Committer<'_> {
         next: Option<&Head>,
     ) -> Receipt {
         let mut receipt = self.receipt(theirs, merged, local, quiet, next);
-        receipt.not_deleted = not_deleted(outcome);
+        let files = self.committed_files(theirs, merged);
+        let deleted: BTreeSet<String> = files
+            .iter()
+            .filter(|(_, change)| **change == ChangeKind::Deleted)
+            .map(|(path, _)| path.to_string())
+            .collect();
+        receipt.add_not_deleted(not_deleted(outcome).into_iter().map(|left| {
+            let was_counted = deleted.contains(&left.path);
+            (left, was_counted)
+        }));
         let copies = outcome.copies.iter();
         receipt
             .conflicts

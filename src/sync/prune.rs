@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     SyncError,
-    history::{age, named, strays_among},
+    history::{age, named, strays_among, whole},
     publish::{Published, publish},
     remote::{HeadAt, now, random, read_head, written},
     retain::retain,
@@ -116,6 +116,7 @@ async fn look(store: &Store, config: &Config, may_race: bool) -> Result<Surplus,
         roots.entry(*id).or_insert(Need::May);
     }
     let kept = reach::reachable(store, &roots, &listed).await?;
+    let strays = whole(store, strays, &listed).await?;
     let ages: BTreeMap<&String, u64> = listed.iter().map(|listed| (&listed.key, age(store, listed))).collect();
     let head_key = HEAD_KEY.to_owned();
     let unreachable = |courtesy| sweep(ages.iter().map(|(key, age)| (*key, *age)), &head_key, &kept, courtesy);

@@ -14,10 +14,11 @@ use super::{
     past::Past,
     remote::{HeadAt, read_head_since},
     restore::{Done, Restorer},
+    rewind::unfinished,
     room::Room,
     session::{
-        adopt, connect, flush, lock, open_directory, origin, owners, rules, scan_directory, set_origin, settle_pending,
-        staging, told, totals, workspace,
+        adopt, connect, flush, lock, note_told, open_directory, origin, owners, refuse_elsewhere, rules, say_no_more,
+        scan_directory, set_origin, settle_pending, staging, told, totals, workspace,
     },
     snapshots::kept_head,
 };
@@ -121,6 +122,12 @@ async fn pull_untimed(
         tracing::info!("restoring {url} to {}", config.dir.display());
     }
     let store = connect(config).await?;
+    if let Some(state) = &state {
+        say_no_more(&store, state, setting);
+        for told in unfinished(state) {
+            tracing::warn!("{told}");
+        }
+    }
     for first in std::iter::once(true).chain(std::iter::repeat_n(false, TRIES as usize - 1)) {
         let past = Past::read(state.as_ref(), &dir)?;
         let local_scan = scan_local(config, setting, &dir, past.index.clone());
@@ -138,6 +145,9 @@ async fn pull_untimed(
         puller.check_guards()?;
         // What was written stays: the next try finds it.
         if let Some(pulled) = puller.run(state.as_ref(), events).await? {
+            if let Some(state) = &state {
+                note_told(&store, state, setting);
+            }
             return Ok(pulled);
         }
     }
@@ -246,6 +256,7 @@ impl Puller<'_> {
                 self.config.state.display()
             )));
         }
+        refuse_elsewhere(self.config, self.store, Some(mine), self.found.head())?;
         if is_gone(mine, self.found.head()) {
             return Err(SyncError::Guard(format!(
                 "{url} was deleted, or deleted and made anew, since {dir} was restored: use another directory, or \

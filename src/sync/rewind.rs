@@ -18,7 +18,8 @@ use super::{
     restore::{Done, Restorer},
     room::Room,
     session::{
-        connect, lock, open_directory, origin, owners, scan_directory, settle_pending, staging, totals, workspace,
+        connect, lock, open_directory, origin, owners, refuse_elsewhere, scan_directory, settle_pending, staging,
+        totals, workspace,
     },
     which::Which,
 };
@@ -28,7 +29,7 @@ use crate::{
     report::{Events, Proof, Refused, Rewound, proof_line},
     rows::{Kind, RelPath, Rows},
     snapshot::SnapshotId,
-    state::State,
+    state::{Rewinding, State},
     store::Store,
     worktree::{Directory, Index, Scan, WriteOptions, Writer},
 };
@@ -76,6 +77,7 @@ pub async fn rewind(
     }
     let store = connect(config).await?;
     let at = live_head(&store).await?;
+    refuse_elsewhere(config, &store, past.mine.as_ref(), Some(&at))?;
     if let Some(mine) = past.mine.as_mut()
         && settle_pending(&state, mine, Some(&at))?
     {
@@ -95,6 +97,7 @@ pub async fn rewind(
     let plan = restore_plan(&wanted, &local, stored, &options);
     let mut done = Done::default();
     if !config.call.dry_run {
+        begin(&state, id, paths, past.mine.as_ref().and_then(|mine| mine.snapshot.clone()))?;
         let writer = Writer::new(&dir, &staging(config), WriteOptions { owner, fresh: false })?;
         let aside = config.state.join("aside").join(Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string());
         let ground = Ground { store: &store, dir: &dir, writer: &writer, scanned: &scan.index, aside, live: &old };
@@ -111,7 +114,50 @@ pub async fn rewind(
         key: path.to_text().into_owned(),
         reason: "what is there is not stored as it is: it is left alone".to_owned(),
     }));
-    finish(config, told, &done)
+    let told = finish(config, told, &done)?;
+    if !config.call.dry_run {
+        let mut begun = state.rewinding()?;
+        begun.retain(|begun| !begun.is_covered_by(paths));
+        state.set_rewinding(&begun)?;
+    }
+    Ok(told)
+}
+
+/// Notes, before the first write, that the directory will be neither what it was nor what is brought back: whoever
+/// commits it then commits that, and says so.
+fn begin(state: &State, id: &str, paths: &[RelPath], before: Option<String>) -> Result<(), SyncError> {
+    let mut begun = state.rewinding()?;
+    // What the oldest of those that did not end began with is what people want back.
+    let before = begun.iter().find(|begun| begun.is_covered_by(paths)).map_or(before, |first| first.before.clone());
+    begun.retain(|begun| !begun.is_covered_by(paths));
+    let paths = paths.iter().map(ToString::to_string).collect();
+    begun.push(Rewinding { snapshot: id.to_owned(), paths, before });
+    Ok(state.set_rewinding(&begun)?)
+}
+
+/// The restores in place that did not end, in words.
+pub(super) fn unfinished(state: &State) -> Vec<String> {
+    let told = |begun: Rewinding| {
+        let paths: String = begun.paths.iter().map(|path| format!(" {path}")).collect();
+        let id = begun.snapshot;
+        let back = begun
+            .before
+            .filter(|before| *before != id)
+            .map(|before| format!(", `stopover restore {before}{paths}` takes it back"));
+        format!(
+            "the restore of snapshot {id} did not finish: some files are as they were then, others are not; `stopover \
+             restore {id}{paths}` finishes it{}",
+            back.unwrap_or_default()
+        )
+    };
+    state.rewinding().unwrap_or_default().into_iter().map(told).collect()
+}
+
+/// The same for somebody who asks a supervisor, which says it in its own log. Without the right to read the notes
+/// nothing is known.
+#[must_use]
+pub fn unfinished_restores(config: &Config) -> Vec<String> {
+    State::open(&config.state).ok().flatten().map(|state| unfinished(&state)).unwrap_or_default()
 }
 
 /// Writes a snapshot, or `paths` of it, into the directory of `config`, which is new or empty, and nothing else.

@@ -320,6 +320,66 @@ pub(super) fn refuse_supervised(config: &Config) -> Result<(), SyncError> {
     Ok(())
 }
 
+/// Refuses a workspace of the same name on another server: what the directory took in says nothing of that one. One
+/// that has the same birth is the same, by another name of its server.
+pub(super) fn refuse_elsewhere(
+    config: &Config,
+    store: &Store,
+    mine: Option<&Mine>,
+    head: Option<&super::remote::HeadAt>,
+) -> Result<(), SyncError> {
+    let here = store.server();
+    let Some((mine, there)) = mine.and_then(|mine| Some((mine, mine.endpoint.as_ref()?))) else { return Ok(()) };
+    let birth = head.map(|at| at.head.birth.to_string());
+    if *there == here || birth.is_some() && birth == mine.birth {
+        return Ok(());
+    }
+    Err(SyncError::Guard(format!(
+        "{} holds {} of {there}, not that of {here}: set S3_ENDPOINT to the first, or use another directory, or remove \
+         {} to take what is there as new files",
+        config.dir.display(),
+        mine.workspace,
+        config.state.display()
+    )))
+}
+
+/// What a life of a container has said once.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+struct Told {
+    /// Which life.
+    life: String,
+    /// The lifecycle rule that will delete what is stored.
+    expiration: Option<String>,
+}
+
+/// Which life of a container this process belongs to: PID 1's process, which no other has before the next boot.
+fn life(setting: &Setting) -> Option<String> {
+    let supervisor = setting.own_processes.first()?;
+    let stat = std::fs::read_to_string(format!("/proc/{supervisor}/stat")).ok()?;
+    // Behind the name, which may have any signs; there the 20th is when it began.
+    let began = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?;
+    Some(format!("{} {supervisor} {began}", boot_id()?))
+}
+
+/// Keeps `store` from saying what this life of a container has said already.
+pub(super) fn say_no_more(store: &Store, state: &State, setting: &Setting) {
+    let told: Option<Told> = state.read("told").ok().flatten().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let told = told.filter(|told| life(setting).is_some_and(|life| life == told.life));
+    if let Some(rule) = told.and_then(|told| told.expiration) {
+        store.has_said_expiration(rule);
+    }
+}
+
+/// Notes what `store` has said, for the rest of this life.
+pub(super) fn note_told(store: &Store, state: &State, setting: &Setting) {
+    let (Some(life), Some(rule)) = (life(setting), store.expiration()) else { return };
+    let told = serde_json::to_vec(&Told { life, expiration: Some(rule) }).unwrap_or_default();
+    if let Err(error) = state.write("told", &told) {
+        tracing::debug!("{error}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -117,7 +117,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             for (path, reason) in &outcome.not_stored {
                 receipt.not_stored.push(NotStored { path: path.to_string(), reason: *reason });
             }
-            receipt.not_deleted = not_deleted(&outcome);
+            receipt.add_not_deleted(not_deleted(&outcome).into_iter().map(|left| (left, true)));
             receipt.partial = !receipt.not_stored.is_empty();
             for (path, stored) in &outcome.stored {
                 result.rows.insert(path.clone(), stored.clone());
@@ -128,7 +128,7 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
                 row.kind != Kind::File || outcome.stored.contains_key(path) || !unread.contains(path)
             });
             let removed = tombstones(&outcome.undeleted, &found.import.markers, &rows);
-            let next = next_head(&store, head, true, receipt.partial, &rows, removed).await?;
+            let next = next_head(&store, head, false, receipt.partial, &rows, removed).await?;
             match publish(&store, head, &next).await? {
                 Published::Won(_) => receipt.snapshot = told(&next),
                 Published::Lost | Published::Gone => continue,
@@ -197,7 +197,8 @@ pub(super) fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
         snapshot: None,
         durable: true,
         partial: !not_stored.is_empty(),
-        quiet: true,
+        // Nobody knows who writes here meanwhile.
+        quiet: false,
         files_changed: files.count() as u64 - deleted,
         files_deleted: deleted,
         bytes_sent: 0,

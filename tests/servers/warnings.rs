@@ -68,6 +68,25 @@ fn a_lifecycle_rule_that_will_eat_the_workspace_is_said_once() {
 }
 
 #[test]
+fn a_container_says_once_that_a_lifecycle_rule_will_eat_its_workspace() {
+    let (front, story) = behind_a_front();
+    story.object("a", "1");
+    front.on(any(), RULE);
+    let here = story.directory("here").with("STOPOVER_CHECKPOINT", "off");
+    let warnings = |text: &str| text.matches("a lifecycle rule of the bucket will delete").count();
+    for _ in 0..2 {
+        let running = here.start_run(&["sh", "-c", "echo runs; exec sleep 1000"]);
+        running.prints("runs");
+        for n in 0..3 {
+            here.file("b", format!("{n} of {}", running.pid())).stopover(&["commit"]).exits(0);
+        }
+        running.term();
+        let ended = running.ends();
+        assert_eq!(warnings(&ended.stderr), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_key_that_may_not_be_used_is_named_by_its_right() {
     let (front, story) = behind_a_front();
     let here = story.directory("here");

@@ -85,6 +85,7 @@ impl Puller<'_> {
         let lost = done.lost.iter().map(ToString::to_string).chain(missed.filter(|hash| wanted.contains(hash)));
         state.set_mine(&Mine {
             workspace: self.url.clone(),
+            endpoint: Some(self.store.server()),
             snapshot: snapshot.clone(),
             birth: head.filter(|_| !is_tombstone).map(|at| at.head.birth.to_string()),
             seen: snapshot.clone(),
@@ -99,6 +100,10 @@ impl Puller<'_> {
         })?;
         state.forget("origin.pending")?;
         state.forget("sent")?;
+        if before.is_none() || self.past.origin.is_none() {
+            // Nothing of what a restore in place may have left half done is there any more: it has moved aside.
+            state.set_rewinding(&[])?;
+        }
         if let Some(live) = live {
             keep_head(state, &live.head);
         }
