@@ -1,4 +1,4 @@
-//! One contract, on every server: s3s-fs in this process; moto, MinIO and rclone where they are installed. What one of
+//! One contract, on every server: s3s-fs in this process; moto, MinIO, versitygw and rclone where they are installed. What one of
 //! them does not do is in `abilities::TABLE`, is measured here, and stands in docs/servers.md, which this test writes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 

@@ -29,7 +29,6 @@ twenty rounds of 16 writers had one winner each.
 | AWS S3 (since 2024-11; DELETE since 2025-09) | yes, and 409 now and then, which is tried again | yes | yes |
 | AWS S3 directory buckets (Express) | measured at the first commit | measured | measured; listings are in no order |
 | MinIO before 2025-10 | If-Match makes a missing key, or is passed over without read quorum | yes | passed over: deletes |
-| versitygw 1.8 | yes | yes | yes; keys with empty or dot segments become others |
 | Cloudflare R2 | yes | yes | not offered |
 | Ceph RGW and what is built on it | by version; some refuse an ETag that matches | measured | measured |
 | Garage 2.5 | passed over | passed over | passed over |
@@ -60,7 +59,7 @@ fn page() -> String {
             let name = match kind {
                 Kind::MinIo => "MinIO",
                 Kind::Rclone => "`rclone serve s3`",
-                Kind::S3sFs | Kind::Moto | Kind::Memory => kind.name(),
+                Kind::S3sFs | Kind::Moto | Kind::VersityGw | Kind::Memory => kind.name(),
             };
             // The Go proxy's name for a commit: its date says enough.
             let version = abilities::VERSIONS[kind as usize];

@@ -6,16 +6,16 @@ use super::Kind;
 pub struct Ability {
     pub name: &'static str,
     pub means: &'static str,
-    /// s3s-fs, moto, MinIO, rclone: in the order of [`Kind::ALL`].
-    pub on: [bool; 4],
+    /// s3s-fs, moto, MinIO, rclone, versitygw: in the order of [`Kind::ALL`].
+    pub on: [bool; 5],
     /// What a server without it is like to work with; `None` where nobody notices.
     pub without: Option<&'static str>,
 }
 
 /// The versions that were measured, in the order of [`Kind::ALL`].
-pub const VERSIONS: [&str; 4] = ["0.14.1", "5.2.5", "v0.0.0-20260212201848", "1.75.2"];
+pub const VERSIONS: [&str; 5] = ["0.14.1", "5.2.5", "v0.0.0-20260212201848", "1.75.2", "1.8.0"];
 
-const fn ability(name: &'static str, on: [bool; 4], means: &'static str, without: Option<&'static str>) -> Ability {
+const fn ability(name: &'static str, on: [bool; 5], means: &'static str, without: Option<&'static str>) -> Ability {
     Ability { name, means, on, without }
 }
 
@@ -28,17 +28,22 @@ const NAMES: &str = "Such a file is in the snapshot and comes back with it, but 
     tree (or others do not see it there).";
 
 pub const TABLE: [Ability; 25] = [
-    ability("conditional-put", [true, true, true, false], "PUT honours If-None-Match and If-Match", Some(ONE_WRITER)),
+    ability(
+        "conditional-put",
+        [true, true, true, false, true],
+        "PUT honours If-None-Match and If-Match",
+        Some(ONE_WRITER),
+    ),
     ability(
         "put-on-missing",
-        [true, true, true, false],
+        [true, true, true, false, true],
         "PUT with If-Match where there is no object writes nothing",
         Some("A HEAD goes before each such PUT."),
     ),
     // moto looks and then writes, and on a busy machine two of 16 see nothing there.
     ability(
         "atomic-create",
-        [false, false, true, false],
+        [false, false, true, false, true],
         "of 16 conditional PUTs at once exactly one makes the object",
         Some(
             "Two commits in the same instant can both believe that they won. Good for tests and for one container at a \
@@ -47,13 +52,13 @@ pub const TABLE: [Ability; 25] = [
     ),
     ability(
         "atomic-replace",
-        [false, false, true, false],
+        [false, false, true, false, true],
         "of 16 conditional PUTs at once exactly one replaces the object",
         Some("As above."),
     ),
     ability(
         "complete-create",
-        [true, true, true, false],
+        [true, true, true, false, true],
         "CompleteMultipartUpload honours If-None-Match",
         Some(
             "For files above 8 MiB the object is looked at before the upload is completed; what others write in \
@@ -62,99 +67,99 @@ pub const TABLE: [Ability; 25] = [
     ),
     ability(
         "complete-replace",
-        [true, false, true, false],
+        [true, false, true, false, true],
         "CompleteMultipartUpload honours If-Match",
         Some("As above."),
     ),
     ability(
         "complete-etag",
-        [true, true, true, false],
+        [true, true, true, false, true],
         "CompleteMultipartUpload answers with the ETag that the object has",
         Some("The object is looked at once more."),
     ),
     ability(
         "delete-condition",
-        [false, true, false, false],
+        [false, true, false, false, true],
         "DELETE honours If-Match",
         Some("The object is looked at just before; what another program writes in that instant can be lost."),
     ),
     ability(
         "get-if-match",
-        [false, true, true, false],
+        [false, true, true, false, true],
         "GET with If-Match of another version is refused",
         Some("The ETag of the answer is compared instead: nothing is lost but the bytes that came."),
     ),
     ability(
         "not-modified",
-        [false, true, true, true],
+        [false, true, true, true, true],
         "GET with If-None-Match of the same version is 304",
         Some("The ETag of the answer is compared instead."),
     ),
-    ability("ranges", [true; 4], "GET takes ranges, and refuses one past the end", None),
-    ability("overwrite", [true; 4], "a PUT without condition replaces, and the next GET has it", None),
+    ability("ranges", [true; 5], "GET takes ranges, and refuses one past the end", None),
+    ability("overwrite", [true; 5], "a PUT without condition replaces, and the next GET has it", None),
     ability(
         "plain-etag",
-        [true; 4],
+        [true; 5],
         "the ETag of a plain PUT is the MD5",
         Some("After a lost answer the object is read instead of compared."),
     ),
     ability(
         "ordered",
-        [true; 4],
+        [true; 5],
         "a listing is in the order of the keys' bytes",
         Some("No order is relied on; the objects below `.stopover/` are listed along with the live tree."),
     ),
-    ability("paging", [true; 4], "a long listing comes in pages, each key once", None),
+    ability("paging", [true; 5], "a long listing comes in pages, each key once", None),
     ability(
         "start-after",
-        [true; 4],
+        [true; 5],
         "a listing starts after what is no key",
         Some("All is listed, with what is below `.stopover/`."),
     ),
     ability(
         "list-etags",
-        [false, true, true, true],
+        [false, true, true, true, true],
         "listings have ETags",
         Some("Each object is asked for its ETag: a request per file where an outside edit is looked for."),
     ),
     ability(
         "url-encoding",
-        [false, true, true, true],
+        [false, true, true, true, false],
         "listings that say `url` are encoded",
         Some("A listing with a key that has a control character in it cannot be read."),
     ),
     ability(
         "odd-keys",
-        [false, false, true, true],
+        [false, false, true, true, false],
         "keys with control characters can be put, listed and read",
         Some(NAMES),
     ),
-    ability("long-keys", [false, true, true, true], "a key of 900 bytes with parts of 255", Some(NAMES)),
+    ability("long-keys", [false, true, true, true, true], "a key of 900 bytes with parts of 255", Some(NAMES)),
     ability(
         "folder-markers",
-        [false, true, true, false],
+        [false, true, true, false, true],
         "an empty object whose key ends in a slash is listed",
         Some("Directories that a console makes are not seen; those of snapshots are."),
     ),
     // MinIO takes both and gives both, but its listings have no `fd/x` while there is a `fd`.
-    ability("file-and-folder", [false, true, false, false], "`fd` beside `fd/x`, both listed", Some(NAMES)),
+    ability("file-and-folder", [false, true, false, false, false], "`fd` beside `fd/x`, both listed", Some(NAMES)),
     ability(
         "dot-keys",
-        [false, true, false, false],
+        [false, true, false, false, false],
         "keys with empty, `.` and `..` segments stay as they are",
         Some("Nobody can hide anything under such names."),
     ),
-    ability("name-limit", [true, false, true, true], "a key above 1,024 bytes is refused as such", None),
+    ability("name-limit", [true, false, true, true, false], "a key above 1,024 bytes is refused as such", None),
     ability(
         "checksums",
-        [true, false, true, true],
+        [true, false, true, true, true],
         "a checksum that came with an object is offered to its readers",
         Some("What is imported from a plain live tree is checked by its length alone."),
     ),
 ];
 
 /// Not about a server's S3: whether the tests can learn anything of refusals there.
-pub const RIGHTS: (&str, [bool; 4]) = ("rights", [true, false, true, true]);
+pub const RIGHTS: (&str, [bool; 5]) = ("rights", [true, false, true, true, true]);
 
 pub fn has(kind: Kind, ability: &str) -> bool {
     let on = match ability {

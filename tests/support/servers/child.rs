@@ -69,6 +69,20 @@ pub fn rclone(program: &Path) -> Child {
     })
 }
 
+/// Versity's gateway before a folder (of a file system with extended attributes).
+pub fn versitygw(program: &Path) -> Child {
+    Child::start(None, |address, root| {
+        let data = root.join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let words = [program.to_str().unwrap(), "--port", address, "--region", "us-east-1", "--quiet", "posix"];
+        let settings = [("ROOT_ACCESS_KEY", ACCESS_KEY), ("ROOT_SECRET_KEY", SECRET_KEY)];
+        (
+            words.into_iter().chain(data.to_str()).map(str::to_owned).collect(),
+            settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        )
+    })
+}
+
 type Words = (Vec<String>, Vec<(String, String)>);
 
 impl Child {

@@ -1,4 +1,4 @@
-//! Real S3 servers: s3s-fs in the test's own process; moto, MinIO and `rclone serve s3` as children. Each has a fresh
+//! Real S3 servers: s3s-fs in the test's own process; moto, MinIO, versitygw and `rclone serve s3` as children. Each has a fresh
 //! directory, and goes away with the last test that uses it, or with the test process: so a test holds its server. And
 //! one that is none, in memory (`memory`): for tests of hundreds of cases, and for servers that misbehave.
 //!
@@ -33,13 +33,14 @@ pub enum Kind {
     Moto,
     MinIo,
     Rclone,
+    VersityGw,
     Memory,
 }
 
 impl Kind {
     /// The real ones.
-    pub const ALL: [Self; 4] = [Self::S3sFs, Self::Moto, Self::MinIo, Self::Rclone];
-    /// Those that look at conditions: what most tests are about.
+    pub const ALL: [Self; 5] = [Self::S3sFs, Self::Moto, Self::MinIo, Self::Rclone, Self::VersityGw];
+    /// Those that look at conditions and start quickly: what most tests are about.
     const CONDITIONAL: [Self; 3] = [Self::S3sFs, Self::Moto, Self::MinIo];
 
     pub const fn name(self) -> &'static str {
@@ -48,6 +49,7 @@ impl Kind {
             Self::Moto => "moto",
             Self::MinIo => "minio",
             Self::Rclone => "rclone",
+            Self::VersityGw => "versitygw",
             Self::Memory => "memory",
         }
     }
@@ -57,6 +59,13 @@ impl Kind {
         let said = |program: &str, words: &[&str]| {
             let output = std::process::Command::new(installed(program)?).args(words).output().ok()?;
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        // The Go linker noted which module a program was built from.
+        let module = |program: &str, name: &str| {
+            let (before, path) = (format!("mod\t{name}\t"), installed(program)?);
+            let mut grep = std::process::Command::new("grep");
+            let output = grep.args(["-a", "-o", "-m1", &format!("{before}[^\t]*")]).arg(path).output().ok()?;
+            Some(String::from_utf8_lossy(&output.stdout).trim().strip_prefix(&before)?.to_owned())
         };
         match self {
             Self::S3sFs => {
@@ -68,17 +77,10 @@ impl Kind {
                 let words = "import importlib.metadata as m; print(m.version('moto'))";
                 Some(said("venv/bin/python3", &["-c", words])?.trim().to_owned())
             }
-            // It calls itself DEVELOPMENT; the Go linker noted which module it was built from.
-            Self::MinIo => {
-                let (before, path) = ("mod\tgithub.com/minio/minio\t", installed("bin/minio")?);
-                let grep = std::process::Command::new("grep")
-                    .args(["-a", "-o", "-m1", &format!("{before}[^\t]*")])
-                    .arg(path)
-                    .output()
-                    .ok()?;
-                let found = String::from_utf8_lossy(&grep.stdout).into_owned();
-                // Without the commit: the time names it.
-                Some(found.trim().strip_prefix(before)?.rsplit_once('-')?.0.to_owned())
+            // It calls itself DEVELOPMENT. Without the commit: the time names it.
+            Self::MinIo => Some(module("bin/minio", "github.com/minio/minio")?.rsplit_once('-')?.0.to_owned()),
+            Self::VersityGw => {
+                Some(module("bin/versitygw", "github.com/versity/versitygw")?.trim_start_matches('v').to_owned())
             }
             Self::Memory => None,
             Self::Rclone => Some(said("bin/rclone", &["version"])?.lines().next()?.replace("rclone v", "")),
@@ -102,7 +104,7 @@ enum Running {
 }
 
 /// The servers that run now; each as long as a test holds it.
-static SHARED: Mutex<[Weak<Server>; 5]> = Mutex::new([const { Weak::new() }; 5]);
+static SHARED: Mutex<[Weak<Server>; 6]> = Mutex::new([const { Weak::new() }; 6]);
 
 impl Server {
     /// The server of this kind: the one that runs, or a new one. `None`: it is not installed, which is said.
@@ -146,7 +148,7 @@ impl Server {
         Self::of_those_with(&Kind::CONDITIONAL, needs)
     }
 
-    /// As `all_with`, with the one that passes over every condition.
+    /// As `all_with`, with versitygw and the one that passes over every condition.
     pub fn each_with(needs: &[&str]) -> Vec<Arc<Self>> {
         Self::of_those_with(&Kind::ALL, needs)
     }
@@ -201,6 +203,7 @@ impl Server {
             Kind::MinIo => Running::Child(child::minio(&installed("bin/minio")?)),
             Kind::Memory => Running::Memory(memory::Memory::start()),
             Kind::Rclone => Running::Child(child::rclone(&installed("bin/rclone")?)),
+            Kind::VersityGw => Running::Child(child::versitygw(&installed("bin/versitygw")?)),
         };
         let endpoint = match &running {
             Running::InProcess(server) => server.endpoint(),
