@@ -16,6 +16,10 @@ zoo:
     STOPOVER_TEST_ALL=1 cargo test --test live_tree
     cargo test --test zoo -- --ignored --nocapture
 
+# Every fault at every single request of everything that talks to the bucket (STOPOVER_TEST_ONLY=part of a case's name).
+faults:
+    cargo test --test faults -- --ignored --nocapture
+
 # Images, engine and all, as root: minutes (see `just servers`).
 containers: release
     STOPOVER_TEST_REQUIRE=containers,compose,moto cargo test --test containers --test examples

@@ -18,6 +18,10 @@ impl Store {
         };
         if self.abilities.is_some_and(|able| able.delete) {
             let deleted = self.delete_once(key, Some(version)).await;
+            // "There is none" may be said of an instant: what is still there would be taken for somebody's later on.
+            if matches!(deleted, Ok(Deleted::Absent)) && self.head(key).await?.is_some() {
+                return Ok(Deleted::Refused);
+            }
             if !matches!(&deleted, Err(error) if error.kind == StoreErrorKind::Unsupported) {
                 return deleted;
             }

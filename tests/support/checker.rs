@@ -40,6 +40,8 @@ pub struct Checked {
     pub tree: Things,
     /// The live tree: path and content.
     pub live: BTreeMap<String, Vec<u8>>,
+    /// The contents of what history keeps, by their hashes.
+    pub kept: BTreeSet<[u8; 32]>,
     /// Keys below `.stopover/`, without that.
     pub own: BTreeSet<String>,
     /// Those of them that head leads to.
@@ -189,6 +191,7 @@ impl<'a> Checker<'a> {
             lineage: Vec::new(),
             tree: Things::new(),
             live,
+            kept: BTreeSet::new(),
             own,
             reachable: BTreeSet::new(),
         };
@@ -211,10 +214,12 @@ impl<'a> Checker<'a> {
         if let Some(id) = snapshot.as_ref() {
             tree = reading.tree(id, is_live)?;
         }
+        let mut kept = BTreeSet::new();
         for entry in head["history"].as_array().into_iter().flatten() {
             let id = text(&entry["snapshot"])?;
-            let kept = reading.tree(&id, true)?;
-            let count = files(&kept).len() as u64;
+            let past = files(&reading.tree(&id, true)?);
+            kept.extend(past.values().map(|bytes| *blake3::hash(bytes).as_bytes()));
+            let count = past.len() as u64;
             holds!(entry["files"] == count, "history counts {} files in {id}, which has {count}", entry["files"]);
         }
         if let Some(id) = mirror.as_ref().filter(|_| is_live) {
@@ -233,6 +238,7 @@ impl<'a> Checker<'a> {
             mirror,
             lineage,
             tree: if is_live { tree } else { Things::new() },
+            kept,
             reachable: reading.reachable,
             ..none
         })
@@ -241,6 +247,17 @@ impl<'a> Checker<'a> {
     /// I5, I6 and I7, from what the server answered: names are used once, live objects are written and deleted on
     /// condition, and heads follow one another, the first of them the one that was there before.
     pub fn requests(&self, first: Option<&Value>, done: &[Done]) -> Result<(), Wrong> {
+        self.requests_on(|_| true, first, done)
+    }
+
+    /// The same, on a server that has these abilities.
+    pub fn requests_on(&self, has: impl Fn(&str) -> bool, first: Option<&Value>, done: &[Done]) -> Result<(), Wrong> {
+        // Where the server looks at no condition there is nothing to ask for.
+        let needs_condition = |op: &str| match op {
+            "DeleteObject" => has("delete-condition"),
+            "CompleteMultipartUpload" => has("conditional-complete"),
+            _ => has("conditional-put"),
+        };
         let (mut written, mut deleted) = (HashMap::new(), BTreeSet::new());
         let mut last: Option<Value> = first.cloned();
         for one in done.iter().filter(|one| one.succeeded()) {
@@ -251,7 +268,8 @@ impl<'a> Checker<'a> {
                 Class::None => {}
                 Class::Live => {
                     let changes = writes || one.request.op == "DeleteObject";
-                    holds!(!changes || one.request.conditional, "I6: {} of {key} without a condition", one.request.op);
+                    let is_good = !changes || one.request.conditional || !needs_condition(one.request.op);
+                    holds!(is_good, "I6: {} of {key} without a condition", one.request.op);
                 }
                 _ if is_probe => {}
                 class if writes => {
@@ -269,7 +287,8 @@ impl<'a> Checker<'a> {
             }
             if let Some(head) = one.head.as_ref().filter(|_| writes) {
                 let head: Value = serde_json::from_slice(head).map_err(|error| format!("a head: {error}"))?;
-                holds!(one.request.conditional, "head.json is written without a condition");
+                let is_good = one.request.conditional || !needs_condition(one.request.op);
+                holds!(is_good, "head.json is written without a condition");
                 if let Some(last) = last.replace(head.clone()) {
                     follows(&last, &head)?;
                 }

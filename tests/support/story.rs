@@ -20,22 +20,30 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 
 use super::{
-    front::Front,
+    checker::Checker,
+    front::{Front, Record},
     outsider::Outsider,
     servers::{ACCESS_KEY, SECRET_KEY, Server},
 };
 
+/// The tests whose stories are held against the invariants when they end.
+const HELD: [&str; 6] = ["gone", "live_pull", "live_tree", "misbehaving", "races", "siblings"];
+
 /// No process of a test lives longer.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A workspace in a bucket of its own, and a place for directories.
+/// A workspace in a bucket of its own, and a place for directories. At the end of many stories (`HELD`) the bucket is held
+/// against the invariants, and so is what went through the front, unless somebody spoiled it.
 pub struct Story {
     pub server: Arc<Server>,
     /// Somebody else, who sees the whole bucket.
@@ -43,6 +51,8 @@ pub struct Story {
     endpoint: String,
     pub workspace: String,
     root: TempDir,
+    record: Option<Record>,
+    is_spoiled: AtomicBool,
 }
 
 /// A directory on some container's disk.
@@ -78,27 +88,37 @@ struct Heard(Arc<(Mutex<(String, bool)>, Condvar)>);
 impl Story {
     /// A story on this server.
     pub fn on(server: &Arc<Server>) -> Self {
-        Self::at(server, &server.endpoint)
+        Self::at(server, &server.endpoint, None)
     }
 
     /// A story whose stopover reaches the server through a front. The outsider does not.
     pub fn behind(front: &Front, server: &Arc<Server>) -> Self {
-        Self::at(server, &front.endpoint)
+        Self::at(server, &front.endpoint, Some(front.record()))
     }
 
-    fn at(server: &Arc<Server>, endpoint: &str) -> Self {
+    fn at(server: &Arc<Server>, endpoint: &str, record: Option<Record>) -> Self {
         Self {
             server: Arc::clone(server),
             outsider: server.bucket(),
             endpoint: endpoint.to_owned(),
             workspace: "stores/alice/ws".to_owned(),
             root: TempDir::new().unwrap(),
+            record,
+            is_spoiled: AtomicBool::new(false),
         }
     }
 
     /// Another workspace of the same bucket, `PREFIX/USER/NAME`.
-    pub fn workspace(self, path: &str) -> Self {
-        Self { workspace: path.to_owned(), ..self }
+    pub fn workspace(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.workspace);
+        self
+    }
+
+    /// Somebody did what no invariant allows, so that there is none to hold the bucket against: changed what lies below
+    /// `.stopover/` (which is noticed), or took away what the server promised.
+    pub fn is_spoiled(&self) -> &Self {
+        self.is_spoiled.store(true, Ordering::Relaxed);
+        self
     }
 
     /// `s3://BUCKET/PREFIX/USER/NAME`.
@@ -113,12 +133,18 @@ impl Story {
 
     /// Somebody else writes an object of the workspace.
     pub fn object(&self, path: &str, bytes: impl Into<Vec<u8>>) -> &Self {
+        if path.starts_with(".stopover/") {
+            self.is_spoiled();
+        }
         self.outsider.put(&self.key(path), bytes);
         self
     }
 
     /// Somebody else deletes one.
     pub fn no_object(&self, path: &str) -> &Self {
+        if path.starts_with(".stopover/") {
+            self.is_spoiled();
+        }
         self.outsider.delete(&self.key(path));
         self
     }
@@ -177,6 +203,31 @@ impl Story {
             directory = directory.with(name, &value);
         }
         directory
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        let is_held = HELD.contains(&env!("CARGO_CRATE_NAME")) && !self.is_spoiled.load(Ordering::Relaxed);
+        if std::thread::panicking() || !is_held {
+            return;
+        }
+        if self.outsider.get(&self.key(".stopover/head.json")).is_none() {
+            return;
+        }
+        let checker = Checker::new(&self.outsider, self.key(""));
+        let name = self.server.name();
+        if let Some(record) = &self.record {
+            let (done, start) = (record.done(), self.key(""));
+            let of_ours = done.into_iter().filter(|one| {
+                one.request.bucket == self.outsider.bucket
+                    && (one.request.key.is_empty() || one.request.key.starts_with(&start))
+            });
+            let of_ours: Vec<_> = of_ours.collect();
+            let checked = checker.requests_on(|ability| self.server.has(ability), None, &of_ours);
+            checked.unwrap_or_else(|wrong| panic!("at the end of a story on {name}: {wrong}"));
+        }
+        checker.bucket().unwrap_or_else(|wrong| panic!("at the end of a story on {name}: {wrong}"));
     }
 }
 

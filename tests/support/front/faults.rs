@@ -29,6 +29,10 @@ pub enum Fault {
     Cut(usize),
     /// A bit of this byte of the answer's body is another.
     Flip(usize),
+    /// The same, at so many hundredths of its length.
+    CutTo(usize),
+    /// A bit of the byte at so many hundredths of the answer's body is another.
+    FlipAt(usize),
     /// The answer's body, as text, is what the function makes of it.
     Rewrite(Arc<dyn Fn(&str) -> String + Send + Sync>),
     /// The answer has one more header.
@@ -82,6 +86,24 @@ impl Fault {
                 }
             }
             out
+        }))
+    }
+
+    /// Cuts a listing after so many entries; the token for the next page is the last key, as MinIO has it.
+    pub fn list_in_pages(most: usize) -> Self {
+        Self::Rewrite(Arc::new(move |text| {
+            let Some((end, _)) = text.match_indices("</Contents>").nth(most - 1) else { return text.to_owned() };
+            let (page, rest) = text.split_at(end + "</Contents>".len());
+            if !rest.contains("<Contents>") {
+                return text.to_owned();
+            }
+            let last = page.rsplit_once("<Key>").unwrap().1.split_once("</Key>").unwrap().0;
+            let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy();
+            let token = aws_smithy_types::base64::encode(last.as_bytes());
+            let rest = rest.rsplit_once("</Contents>").unwrap().1;
+            let all = format!("{page}{rest}").replace("<IsTruncated>false<", "<IsTruncated>true<");
+            let token = format!("<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>");
+            all.replace("</ListBucketResult>", &token)
         }))
     }
 

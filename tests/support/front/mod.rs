@@ -47,6 +47,9 @@ pub(crate) struct Shared {
     dead: std::sync::atomic::AtomicBool,
 }
 
+/// What a front has seen, as long as somebody wants to know.
+pub struct Record(Arc<Shared>);
+
 /// Requests that are held back until the test lets them go.
 pub struct Held {
     reached: Arc<Semaphore>,
@@ -104,7 +107,12 @@ impl Front {
 
     /// What the server answered so far, in that order.
     pub fn done(&self) -> Vec<Done> {
-        self.shared.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.record().done()
+    }
+
+    /// What this front sees, to be read when it is gone too.
+    pub fn record(&self) -> Record {
+        Record(Arc::clone(&self.shared))
     }
 
     /// Forgets what it has seen.
@@ -131,6 +139,13 @@ impl Front {
 impl Drop for Front {
     fn drop(&mut self) {
         self.serving.abort();
+    }
+}
+
+impl Record {
+    /// What the server answered so far, in that order.
+    pub fn done(&self) -> Vec<Done> {
+        self.0.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -90,6 +90,11 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
     shared.busy.fetch_add(1, Ordering::SeqCst);
     let carried = tokio::spawn(carry_out(Arc::clone(&shared), seen.clone(), parts, body));
     let (mut answer, body) = carried.await.map_err(io::Error::other)??;
+    let fault = match fault {
+        Fault::CutTo(hundredths) => Fault::Cut(body.len() * hundredths / 100),
+        Fault::FlipAt(hundredths) => Fault::Flip(body.len() * hundredths / 100),
+        fault => fault,
+    };
     Ok(match fault {
         Fault::Signal { .. } => return Err(io::Error::other("the client is gone")),
         Fault::DropReply => return Err(io::Error::other("reply dropped")),

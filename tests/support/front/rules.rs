@@ -30,6 +30,7 @@ pub enum Class {
 pub struct Request {
     /// Its name in S3's documentation.
     pub op: &'static str,
+    pub bucket: String,
     /// The key, decoded; empty for a listing.
     pub key: String,
     pub class: Class,
@@ -135,7 +136,9 @@ impl Rule {
 impl Request {
     pub(super) fn read(parts: &Parts, bytes: usize) -> Self {
         let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
-        let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key).to_owned();
+        let path = path.trim_start_matches('/');
+        let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
         let query = parts.uri.query().unwrap_or_default();
         let asks = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
         let headers = &parts.headers;
@@ -156,7 +159,7 @@ impl Request {
         let conditional = headers.contains_key("if-match") || headers.contains_key("if-none-match");
         let sums = |name: &hyper::header::HeaderName| name.as_str().starts_with("x-amz-checksum-");
         let checksum = headers.contains_key("content-md5") || headers.keys().any(sums);
-        Self { op, key, class, conditional, checksum, bytes }
+        Self { op, bucket, key, class, conditional, checksum, bytes }
     }
 }
 
