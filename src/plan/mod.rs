@@ -27,7 +27,7 @@ mod tables;
 
 pub use ancestry::{Ancestry, Cas, Numbered, Past, Present, after_cas, base, is_gone, recent};
 pub use changes::{Change, ChangeKind, changes};
-pub use content::{Needed, PackUse, Uploads, needed, packs_to_renew};
+pub use content::{PackUse, Uploads, packs_to_renew};
 pub use deadline::{Groups, Stored, Unstored, reserve_for_head, stored_part, units};
 pub use imports::{Import, ImportOptions, Object, Refusal, RefusedKey, Unread, import};
 pub use live::{

@@ -23,6 +23,7 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 use self::filler::{Filler, Finished, Halt, Outcomes};
 use super::{Control, SyncError, remote::blocking};
 use crate::{
+    plan::Uploads,
     report::{Events, NotStoredReason, Phase, Progress},
     rows::{Hash, Kind, PIECE_BYTES, PackName, Pieces, Place, RelPath, Row, Rows},
     snapshot::{Gc, SnapshotId, pack_key},
@@ -44,9 +45,8 @@ const ASK: Duration = Duration::from_millis(50);
 /// Where pieces lie that need not be stored again.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// The `gc` under which this process uploaded what it did.
-    gc: Option<Gc>,
-    uploaded: HashMap<Hash, Place>,
+    /// What this process uploaded.
+    uploads: Uploads<Option<Gc>, Place>,
     /// Those of head's tree, whose packs nobody deletes while it is head's.
     named: Arc<HashMap<Hash, Place>>,
     left_out: HashSet<PackName>,
@@ -60,10 +60,7 @@ impl Known {
     /// pack of an attempt that ended, in whatever way, before it went.
     pub(super) fn plan_against(&mut self, gc: Option<Gc>, theirs: &Rows) {
         self.give_up_held();
-        if self.gc != gc {
-            self.uploaded.clear();
-            self.gc = gc;
-        }
+        self.uploads.forget_before(gc);
         self.named = Arc::new(places_of(theirs));
     }
 
@@ -77,19 +74,19 @@ impl Known {
     fn hold(&mut self, pack: &Finished) {
         self.give_up_held();
         self.held = pack.pack.places.iter().map(|((hash, _), _)| *hash).collect();
-        self.uploaded.extend(pack.pack.places.iter().map(|((hash, _), place)| (*hash, place.clone())));
+        pack.pack.places.iter().for_each(|((hash, _), place)| self.uploads.note(*hash, place.clone()));
     }
 
     /// It does not count any more, for it did not go.
     fn give_up_held(&mut self) {
         for piece in std::mem::take(&mut self.held) {
-            self.uploaded.remove(&piece);
+            self.uploads.forget(&piece);
         }
     }
 
     /// Where a piece lies, if anywhere that may be named.
     fn place(&self, hash: &Hash) -> Option<&Place> {
-        let places = [&*self.named, &self.uploaded].into_iter().filter_map(|places| places.get(hash));
+        let places = [self.named.get(hash), self.uploads.places().get(hash)].into_iter().flatten();
         places.into_iter().find(|place| counts(place, &self.left_out))
     }
 
@@ -116,7 +113,7 @@ impl Known {
     /// Whether a piece lies somewhere, as it is now.
     fn lies_somewhere(&self) -> impl Fn(&Hash) -> bool + Send + use<> {
         let (named, left_out) = (Arc::clone(&self.named), self.left_out.clone());
-        let uploaded = self.uploaded.iter().filter(|(_, place)| counts(place, &left_out));
+        let uploaded = self.uploads.places().iter().filter(|(_, place)| counts(place, &left_out));
         let uploaded: HashSet<Hash> = uploaded.map(|(hash, _)| *hash).collect();
         move |hash| uploaded.contains(hash) || named.get(hash).is_some_and(|place| counts(place, &left_out))
     }
@@ -349,7 +346,7 @@ impl Packer<'_> {
                 }
             };
             if let Some(Arrived { places, bytes, content }) = arrived {
-                known.uploaded.extend(places);
+                places.into_iter().for_each(|(hash, place)| known.uploads.note(hash, place));
                 *sent += bytes;
                 done += content;
                 events.progress(Progress::new(Phase::Upload, done, total, None));

@@ -137,7 +137,8 @@ async fn a_piece_that_was_written_without_a_trace_is_not_stored_under_its_old_ha
     assert_eq!(packed.not_stored, [(path("db"), NotStoredReason::Changing)].into());
     assert!(
         known
-            .uploaded
+            .uploads
+            .places()
             .keys()
             .all(|hash| { rows[&path("db")].each_piece().unwrap().take(4).any(|piece| piece.hash == *hash) })
     );
@@ -304,7 +305,7 @@ async fn a_server_that_takes_no_packs_is_an_error() {
     let mut packer = ground.packer(1, &stop, &control);
     let mut known = Known::default();
     assert!(packer.pack(wanted(&rows), &mut known).await.is_err());
-    assert!(known.uploaded.is_empty());
+    assert!(known.uploads.places().is_empty());
 }
 
 #[test]
@@ -317,7 +318,7 @@ fn what_was_uploaded_under_another_gc_is_forgotten_and_what_head_names_counts() 
     let theirs = Rows::from([(path("two"), Row { pieces: Pieces::One(lies("theirs", 1)), ..two.clone() })]);
     let mut known = Known::default();
     known.plan_against(Some(gc(1)), &Rows::new());
-    known.uploaded.insert(one.hash, lies("ours", 0));
+    known.uploads.note(one.hash, lies("ours", 0));
     assert!(known.placed(&one).is_some() && known.placed(&two).is_none());
     known.plan_against(Some(gc(1)), &theirs);
     assert_eq!(known.placed(&one).unwrap().pieces, Pieces::One(lies("ours", 0)));
@@ -329,7 +330,7 @@ fn what_was_uploaded_under_another_gc_is_forgotten_and_what_head_names_counts() 
     known.leave_out([PackName::new("theirs")]);
     known.plan_against(Some(gc(1)), &theirs);
     assert!(known.placed(&two).is_none() && !known.lies_somewhere()(&two.hash));
-    known.uploaded.insert(two.hash, lies("anew", 0));
+    known.uploads.note(two.hash, lies("anew", 0));
     assert_eq!(known.placed(&two).unwrap().pieces, Pieces::One(lies("anew", 0)));
 }
 

@@ -11,7 +11,7 @@ use stopover::{
     plan::{
         Base, Cas, Content, Contents, Ended, Entry, Explained, Groups, Held, ImportOptions, Met, Mirror, Named, Object,
         Order, Past, Present, Request, Retention, Seen, There, Uploads, after_cas, base, catch_up, is_gone, kept,
-        lineage_with, merge3, met, needed, next_mirror, outside, recent, roots, stored_part, sweep, units, wanted,
+        lineage_with, merge3, met, next_mirror, outside, recent, roots, stored_part, sweep, units, wanted,
     },
     rows::{Hash, Kind, RelPath, Rows},
 };
@@ -191,15 +191,10 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
         // Packs.
         let order = if hurry { Order::NewestFirst } else { Order::ByPath };
         let to_go = units(&merged.rows, &groups, order);
-        let pieces: Vec<(RelPath, [Hash; 1])> = to_go
-            .into_iter()
-            .flatten()
-            .filter_map(|at| merged.rows.get(&at).map(|row| (at.clone(), [row.hash])))
-            .collect();
-        let need = needed(pieces.iter().map(|(at, piece)| (at, &piece[..])), &[&their_packs, uploads.places()]);
-        let limit = if hurry { shared.borrow_mut().below(need.upload.len() + 1) } else { usize::MAX };
-        let mut missing: BTreeSet<Hash> = need.upload.iter().skip(limit).map(|(_, piece)| *piece).collect();
-        let to_send: Vec<Hash> = need.upload.iter().take(limit).map(|(_, piece)| *piece).collect();
+        let pieces = to_go.into_iter().flatten().filter_map(|at| merged.rows.get(&at).map(|row| row.hash));
+        let (mut to_send, _) = lacking(pieces, &[&their_packs, uploads.places()]);
+        let limit = if hurry { shared.borrow_mut().below(to_send.len() + 1) } else { to_send.len() };
+        let mut missing: BTreeSet<Hash> = to_send.split_off(limit).into_iter().collect();
         for chunk in to_send.chunks(2) {
             tick().await;
             let key = Key::Pack(id, packs);
@@ -259,12 +254,8 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
         };
         let places: Vec<&BTreeMap<Hash, Key>> =
             std::iter::once(&their_packs).chain([uploads.places()]).chain(&history).collect();
-        let final_need = {
-            let all: Vec<(RelPath, [Hash; 1])> =
-                files(&merged.rows).map(|(at, row)| (at.clone(), [row.hash])).collect();
-            needed(all.iter().map(|(at, piece)| (at, &piece[..])), &places)
-        };
-        if !final_need.upload.is_empty() {
+        let (still_lacking, reuse) = lacking(files(&merged.rows).map(|(_, row)| row.hash), &places);
+        if !still_lacking.is_empty() {
             // What replaced a late file is needed, but lies nowhere: another round, or the next commit.
             return Committed::Failed;
         }
@@ -278,7 +269,7 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
             let whole = head.snapshot.is_none() || world.one_in(4);
             if whole { None } else { their_base.or(head.snapshot) }
         };
-        let body = Body::Tree { rows: merged.rows.clone(), packs: final_need.reuse, base: tree_base };
+        let body = Body::Tree { rows: merged.rows.clone(), packs: reuse, base: tree_base };
         let mut sent = Reply::Unknown;
         for _ in 0..3 {
             if sent == Reply::Unknown {
@@ -357,6 +348,22 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
         let _ = attempt;
     }
     Committed::Failed
+}
+
+/// The pieces that lie in none of these places, each once and in order; and where the others lie.
+fn lacking(
+    pieces: impl IntoIterator<Item = Hash>,
+    places: &[&BTreeMap<Hash, Key>],
+) -> (Vec<Hash>, BTreeMap<Hash, Key>) {
+    let (mut lacking, mut there) = (Vec::new(), BTreeMap::new());
+    for piece in pieces {
+        match places.iter().find_map(|places| places.get(&piece)) {
+            Some(place) => drop(there.insert(piece, *place)),
+            None if lacking.contains(&piece) => {}
+            None => lacking.push(piece),
+        }
+    }
+    (lacking, there)
 }
 
 fn uploads_under(shared: &Shared, uploads: &mut Uploads<(u64, u64), Key>, head: &Head) {
