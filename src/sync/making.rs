@@ -1,7 +1,7 @@
 //! Making a snapshot of rows: their contents into packs, each row with the places of its pieces, the tree over its base.
 //! What the rows are was decided before; nothing here moves head.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     SyncError,
@@ -17,8 +17,8 @@ use crate::{
 /// Where pieces of large files are known of, by the hash of the whole file.
 pub(super) type Cuts = HashMap<Hash, Pieces>;
 
-/// The files of `rows` whose content lies in no pack that may be named, where `local` has that content, in the order in
-/// which they go up.
+/// The files of `local` with contents that `rows` have and that lie in no pack that may be named, in the order in which
+/// they go up.
 pub(super) fn contents(
     rows: &Rows,
     local: &Rows,
@@ -27,20 +27,13 @@ pub(super) fn contents(
     groups: &Groups,
     order: Order,
 ) -> Vec<Wanted> {
-    let mut by_hash: HashMap<Hash, &RelPath> = HashMap::new();
-    let mut wanted = Rows::new();
-    for (path, row) in rows.iter().filter(|(_, row)| row.kind == Kind::File && row.size > 0) {
-        if known.placed(&cut(row, cuts)).is_some() {
-            continue;
-        }
-        if by_hash.is_empty() {
-            let files = local.iter().filter(|(_, row)| row.kind == Kind::File);
-            by_hash = files.map(|(path, row)| (row.hash, path)).collect();
-        }
-        let here = local.get(path).filter(|here| here.same_content(row)).map(|_| path);
-        let there = here.or_else(|| by_hash.get(&row.hash).copied());
-        wanted.extend(there.and_then(|path| Some((path.clone(), local.get(path)?.clone()))));
-    }
+    let files = rows.values().filter(|row| row.kind == Kind::File && row.size > 0);
+    let lacking: HashSet<Hash> =
+        files.filter(|row| known.placed(&cut(row, cuts)).is_none()).map(|row| row.hash).collect();
+    // All that have it, not one of them: a copy has the content of another name, and whichever of them is written to
+    // meanwhile, the others are stored as they are then.
+    let here = local.iter().filter(|(_, row)| row.kind == Kind::File && lacking.contains(&row.hash));
+    let wanted: Rows = here.map(|(path, row)| (path.clone(), row.clone())).collect();
     let in_order = units(&wanted, groups, order).into_iter().flatten();
     let with_row = |path: RelPath| Some(Wanted { row: cut(wanted.get(&path)?, cuts), path });
     in_order.filter_map(with_row).collect()
@@ -107,4 +100,52 @@ pub(super) fn counts(theirs: &Rows, rows: &Rows, quiet: bool, partial: bool) -> 
     let (files, bytes) = files.fold((0, 0), |(files, bytes), row| (files + 1, bytes + row.size));
     let changed = changes(theirs, rows).iter().filter(|change| change.kind == Kind::File).count() as u64;
     Counts { files, bytes, changed, quiet, partial }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        plan::{Base, Owners},
+        rows::Place,
+        sync::{
+            Control,
+            local::Local,
+            test_ground::{Ground, path},
+        },
+        worktree::Scan,
+    };
+
+    /// Ours moves aside, for nobody knows whether it was edited here; another file has the same content.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_copy_is_stored_whichever_of_the_files_with_its_content_is_written_to_meanwhile() {
+        let copy = format!("a.ours-{}", Hash::of(b"ours").short());
+        for written in [&["a"][..], &["z"], &["a", "z"], &[&copy], &["a", "z", &copy]] {
+            let ground = Ground::new().await;
+            ground.write("a", b"ours").write("z", b"ours");
+            if written.contains(&&*copy) {
+                ground.write(&copy, b"ours");
+            }
+            let scan = Scan { rows: ground.scan(), ..Scan::default() };
+            let origin = Rows::from([(path("a"), scan.rows[&path("a")].clone())]);
+            let theirs = Row { pieces: Pieces::One(Place::Zeros), ..Row::file(Hash::of(&[0; 9]), 9, 0o644) };
+            let theirs = Rows::from([(path("a"), theirs)]);
+            let base = Base::Older(&origin);
+            let mut local = Local::new(&scan, None, Owners::Ignore, Some(&origin), &theirs, &ground.dir);
+            let merged = local.part(base, &theirs, false).merged;
+            assert!(merged.rows.contains_key(&path(&copy)));
+            let (mut known, cuts) = (Known::default(), Cuts::new());
+            known.plan_against(None, &theirs);
+            let wanted = contents(&merged.rows, local.rows(), &known, &cuts, &Groups::default(), Order::ByPath);
+            for name in written {
+                ground.write(name, format!("written to {name} since").as_bytes());
+            }
+            let (stop, control) = (|| false, Control::default());
+            let packed = ground.packer(1, &stop, &control).pack(wanted, &mut known).await.unwrap();
+            assert!(!local.take_packed(&packed));
+            let mut merged = local.part(base, &theirs, false).merged;
+            assert_eq!(place(&mut merged.rows, &known, &cuts), BTreeSet::new(), "{written:?}");
+            assert!(merged.rows.len() >= 3 && merged.rows.values().all(Row::is_stored), "{written:?}");
+        }
+    }
 }
