@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::{
     SyncError,
@@ -39,15 +39,21 @@ pub(super) async fn fetch(
     theirs: &Rows,
 ) -> Result<Rows, SyncError> {
     let staging = Staging::new(&committer.state.path().join("staging"))?;
-    let mut wanted = Vec::new();
-    for path in lost {
-        let Some(row) = theirs.get(path).filter(|row| row.etag.is_some() && row.kind == Kind::File) else { continue };
-        let name = wanted.len().to_string();
-        if staging.fetch(&committer.store, path, row, &name).await? {
-            let path = RelPath::new(name).map_err(|error| SyncError::System(error.to_string()))?;
-            wanted.push(Wanted { path, row: row.clone() });
+    let versions = lost.iter().filter_map(|path| {
+        let row = theirs.get(path).filter(|row| row.etag.is_some() && row.kind == Kind::File)?;
+        Some((path, row))
+    });
+    let (store, into) = (&committer.store, &staging);
+    let fetched = versions.enumerate().map(|(number, (path, row))| async move {
+        let name = number.to_string();
+        if !into.fetch(store, path, row, &name).await? {
+            return Ok(None);
         }
-    }
+        let path = RelPath::new(name).map_err(|error| SyncError::System(error.to_string()))?;
+        Ok::<_, SyncError>(Some(Wanted { path, row: row.clone() }))
+    });
+    let fetched: Vec<_> = stream::iter(fetched).buffered(store.widths().0.max(1)).try_collect().await?;
+    let wanted = fetched.into_iter().flatten().collect();
     let stop = || attempt.control.time_is_up();
     let mut packer = Packer {
         store: &committer.store,
