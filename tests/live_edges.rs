@@ -4,11 +4,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use support::{
+    checker::Checker,
     front::{Class, Front, any},
     live::LiveWorkspace,
     servers::Server,
-    story::Story,
+    story::{Directory, Story},
 };
 
 #[test]
@@ -214,5 +217,165 @@ fn a_checkpoint_whose_last_known_snapshot_was_swept_plans_against_the_present_on
         let present: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
         story.no_object(&format!(".stopover/trees/{}", present["snapshot"].as_str().unwrap()));
         here.file("c.txt", "d").checkpoint().exits(1).says("head.json names it");
+    }
+}
+
+/// A workspace with files that others then edit: one that is to be changed here, one to be deleted, one to be left, and
+/// new ones to be deleted and moved.
+fn edited_by_others(story: &Story) -> Directory {
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here.file("changed.txt", "0").file("deleted.txt", "0").file("left.txt", "0").checkpoint().exits(0);
+    story.object("changed.txt", "outside 1").object("deleted.txt", "outside 2").object("left.txt", "outside 3");
+    story.object("new/deleted.txt", "outside 4").object("moved.txt", "outside 5");
+    here
+}
+
+/// What the app makes of them.
+fn edit_over(directory: &Directory) {
+    directory.file("changed.txt", "here").remove("deleted.txt").remove("new").remove("moved.txt");
+    directory.file("elsewhere.txt", "outside 5");
+}
+
+fn edited_over() -> BTreeMap<String, Vec<u8>> {
+    let files = [("changed.txt", "here"), ("elsewhere.txt", "outside 5"), ("left.txt", "outside 3")];
+    files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec())).into()
+}
+
+/// Everything that any snapshot holds.
+fn in_history(story: &Story) -> Vec<String> {
+    let head: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+    let mut texts = Vec::new();
+    for (n, entry) in head["history"].as_array().unwrap().iter().enumerate() {
+        let place = story.path(&format!("of the past {n}"));
+        let id = entry["snapshot"].as_str().unwrap();
+        story.directory("here").stopover(&["restore", id, "--to", place.to_str().unwrap()]).exits(0);
+        let past = story.directory(&format!("of the past {n}"));
+        texts.extend(past.files().into_values().map(|bytes| String::from_utf8(bytes).unwrap()));
+    }
+    texts
+}
+
+#[test]
+fn what_others_wrote_and_a_pull_took_in_stays_as_the_app_left_it_and_is_in_history() {
+    let all = [(true, false, false), (false, true, false), (true, true, true)];
+    for (n, server) in Server::all_with(&[]).into_iter().enumerate() {
+        for (is_new, pulls_again, is_last) in if n == 0 { all.to_vec() } else { vec![all[n % all.len()]] } {
+            let what = format!("on {}, {is_new}, {pulls_again}, {is_last}", server.name());
+            let story = Story::on(&server);
+            let here = edited_by_others(&story);
+            let there = if is_new { story.directory("there") } else { here };
+            there.pull().exits(0);
+            edit_over(&there);
+            if pulls_again {
+                there.pull().exits(0);
+                assert_eq!(there.files(), edited_over(), "{what}");
+            }
+            let ended = if is_last { there.commit() } else { there.checkpoint() };
+            ended.exits(0).never_says("changed by others");
+            let next = story.directory("next");
+            next.pull().exits(0).never_says("edits of others");
+            assert_eq!(next.files(), edited_over(), "{what}");
+            assert_eq!(next.paths(), ["changed.txt", "elsewhere.txt", "left.txt"], "{what}");
+            assert_eq!(story.live(), edited_over(), "{what}");
+            Checker::new(&story.outsider, story.key("")).bucket().unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+            let texts = in_history(&story);
+            for n in 1..=5 {
+                assert!(texts.contains(&format!("outside {n}")), "{what}: {n} is not in {texts:?}");
+            }
+            // And that was all: nothing is done twice.
+            let head = story.object_text(".stopover/head.json");
+            there.checkpoint().exits(0);
+            there.pull().exits(0);
+            assert_eq!((story.object_text(".stopover/head.json"), there.files()), (head, edited_over()), "{what}");
+        }
+    }
+}
+
+#[test]
+fn what_others_wrote_after_a_pull_took_in_what_was_there_is_kept() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let here = edited_by_others(&story);
+        here.pull().exits(0);
+        edit_over(&here);
+        story.object("changed.txt", "newer 1").object("deleted.txt", "newer 2").object("new/deleted.txt", "newer 4");
+        here.checkpoint().exits(0);
+        for (path, text) in [("changed.txt", "newer 1"), ("deleted.txt", "newer 2"), ("new/deleted.txt", "newer 4")] {
+            assert_eq!(story.object_text(path), text, "on {}", server.name());
+        }
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!((next.text("deleted.txt"), next.text("new/deleted.txt")), ("newer 2".into(), "newer 4".into()));
+        let mut of_changed: Vec<String> =
+            next.paths().iter().filter(|path| path.starts_with("changed.txt")).map(|path| next.text(path)).collect();
+        of_changed.sort();
+        assert_eq!((of_changed, next.has("moved.txt")), (vec!["here".into(), "newer 1".into()], false));
+    }
+}
+
+#[test]
+fn where_the_notes_of_what_a_pull_took_in_are_gone_nothing_is_lost() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let here = edited_by_others(&story);
+        here.pull().exits(0);
+        edit_over(&here);
+        let place = here.path.join(".stopover/mine");
+        let mut mine: serde_json::Value = serde_json::from_slice(&std::fs::read(&place).unwrap()).unwrap();
+        assert_eq!(mine["taken_in"].as_array().unwrap().len(), 5, "{mine}");
+        mine.as_object_mut().unwrap().remove("taken_in");
+        std::fs::write(&place, mine.to_string()).unwrap();
+        here.checkpoint().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        let texts: Vec<Vec<u8>> = next.files().into_values().collect();
+        for text in ["here", "outside 1", "outside 2", "outside 3", "outside 4", "outside 5"] {
+            assert!(texts.contains(&text.as_bytes().to_vec()), "on {}: {text}", server.name());
+        }
+    }
+}
+
+#[test]
+fn a_commit_that_is_killed_when_it_has_stored_what_others_wrote_loses_nothing() {
+    for server in Server::all_with(&[]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let here = edited_by_others(&story);
+        here.pull().exits(0);
+        edit_over(&here);
+        let held = front.hold(any().op("PutObject").class(Class::Head).after(1).once());
+        let committing = here.start(&["commit"]);
+        held.reached();
+        committing.kill();
+        committing.ends();
+        held.abandon();
+        front.heal();
+        let between = story.directory("between");
+        between.pull().exits(0);
+        assert_eq!(between.text("deleted.txt"), "outside 2", "on {}", server.name());
+        here.checkpoint().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!((next.files(), story.live()), (edited_over(), edited_over()), "on {}", server.name());
+    }
+}
+
+#[test]
+fn an_edit_that_two_containers_took_in_is_deleted_by_one_of_them_when_the_other_has_stored_it() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let here = edited_by_others(&story);
+        let there = story.directory("there");
+        for directory in [&here, &there] {
+            directory.pull().exits(0);
+        }
+        here.checkpoint().exits(0);
+        edit_over(&there);
+        there.checkpoint().exits(0);
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!((next.files(), story.live()), (edited_over(), edited_over()), "on {}", server.name());
+        assert_eq!(next.paths().len(), 3);
     }
 }

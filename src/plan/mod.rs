@@ -20,6 +20,7 @@ mod prune;
 mod restore;
 mod retention;
 mod rewind;
+mod taken;
 mod upload;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use prune::{Named, Need, roots, strays, sweep};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
 pub use retention::{Entry, Retention, kept, lineage_with};
 pub use rewind::{nowhere, rewound};
+pub use taken::{TakenIn, add_taken_in, taken_in, unexplained, with_edits};
 pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, tombstones, upload_plan};
 
 use crate::rows::{ETag, RelPath};

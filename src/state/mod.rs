@@ -43,7 +43,7 @@ use nix::{
 };
 
 pub use lock::Lock;
-pub use notes::{Mine, Pending, Pulling, Ready, Rewinding, Sent};
+pub use notes::{Mine, Pending, Pulling, Ready, Rewinding, Sent, TakenIn};
 pub use restart::Restart;
 
 /// The largest note that is read back, bytes. Origin and index of a million files stay below it.

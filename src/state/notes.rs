@@ -43,6 +43,26 @@ pub struct Mine {
     /// Contents, by their hash, that the packs of `snapshot` do not have: the next commit stores them again.
     #[serde(default)]
     pub lost: Vec<String>,
+    /// Edits of others that the directory has taken in and that no snapshot has yet, as far as it knows.
+    #[serde(default)]
+    pub taken_in: Vec<TakenIn>,
+}
+
+/// An object that others wrote, as a pull took it in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TakenIn {
+    /// The object.
+    pub key: String,
+    /// Its version.
+    pub etag: String,
+    /// Where its content belongs beside the snapshot's files.
+    pub path: String,
+    /// The content's hash, 64 hex digits.
+    pub hash: String,
+    /// Its bytes.
+    pub size: u64,
+    /// The object's time.
+    pub mtime_ns: i64,
 }
 
 /// A commit that may or may not have been applied; its rows lie in `origin.pending`.

@@ -211,9 +211,11 @@ impl<'a> Committer<'a> {
             }
         };
         let mut before = None;
-        if !(quiet && control.is_last()) && missing(&scan.rows, self.origin.as_ref()).next().is_some() {
+        let missed = self.missed(&scan.rows);
+        let is_alone = quiet && control.is_last();
+        if !is_alone && !missed.is_empty() {
             // Somebody may be moving things: what is to be deleted must be missing twice.
-            before = Some(missing(&scan.rows, self.origin.as_ref()).cloned().collect());
+            before = Some(missed);
             let index = std::mem::take(&mut scan.index);
             scan = scan_directory(self.config, self.setting, &self.dir, index, hurry).await?;
         }
@@ -240,6 +242,15 @@ impl<'a> Committer<'a> {
             self.keep(head.as_ref());
         }
         Err(SyncError::Contended(self.url.clone(), TRIES))
+    }
+
+    /// What the directory took in and the scan lacks.
+    fn missed(&self, rows: &Rows) -> BTreeSet<RelPath> {
+        let mut missed: BTreeSet<RelPath> = missing(rows, self.origin.as_ref()).cloned().collect();
+        for edit in self.taken_in() {
+            missed.extend(edit.path.ancestors().chain([edit.path.clone()]).filter(|path| !rows.contains_key(path)));
+        }
+        missed
     }
 
     fn keep(&self, head: Option<&HeadAt>) {

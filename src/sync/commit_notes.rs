@@ -67,6 +67,8 @@ impl Committer<'_> {
             pending: None,
             imported: false,
             tombstone: None,
+            // What this commit did not find in its scan it met before, or leaves to the next pull.
+            taken_in: Vec::new(),
             ..self.mine.clone()
         };
         // The commit is durable, whatever becomes of the notes; they say less then, nothing wrong.

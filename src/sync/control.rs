@@ -69,6 +69,11 @@ impl Control {
         deadline.is_some_and(|deadline| Instant::now() + listening.reserve() >= deadline)
     }
 
+    /// Whether there will be a time when no put may begin any more.
+    pub(super) fn has_deadline(&self) -> bool {
+        self.listening.as_ref().is_some_and(|listening| listening.deadline.borrow().is_some())
+    }
+
     /// Notes how long a write of head took: the slowest says how early the next one must begin.
     pub(super) fn head_took(&self, time: Duration) {
         if let Some(listening) = &self.listening {
@@ -129,7 +134,7 @@ mod tests {
         let (read, _write) = std::io::pipe().unwrap();
         let control = Control::listen(File::from(OwnedFd::from(read)), false);
         control.wait_until_app_is_gone().await;
-        assert!(control.app_is_gone() && !control.time_is_up());
+        assert!(control.app_is_gone() && !control.has_deadline() && !control.time_is_up());
     }
 
     use super::*;
@@ -145,6 +150,6 @@ mod tests {
         write.write_all(&message).unwrap();
         drop(write);
         control.wait_until_app_is_gone().await;
-        assert!(control.app_is_gone() && control.time_is_up());
+        assert!(control.app_is_gone() && control.has_deadline() && control.time_is_up());
     }
 }

@@ -9,7 +9,7 @@ use super::{
     remote::{HeadAt, read_head_since},
 };
 use crate::{
-    plan::{ImportOptions, RefusedKey, Unread},
+    plan::{Contents, ImportOptions, RefusedKey, Unread},
     report::Refused,
     rows::{ETag, Kind, RelPath, Rows},
     snapshot::HeadState,
@@ -30,6 +30,8 @@ pub(super) struct Ask<'a> {
     pub(super) live_tree: bool,
     /// Outside deletes that were refused before.
     pub(super) refused: BTreeMap<RelPath, ETag>,
+    /// What versions of live objects are known to hold.
+    pub(super) contents: Contents,
     /// `--accept-deletes`.
     pub(super) accept_deletes: bool,
 }

@@ -56,9 +56,9 @@ impl Committer<'_> {
         let Attempt { scan, before, head, quiet, control, events } = attempt;
         let Some(theirs) = self.theirs(head).await? else { return Ok(None) };
         let (_, owners) = owners(self.config, self.setting);
-        let mut local = Local::new(scan, before, owners, self.origin.as_ref(), &theirs.rows, &self.dir);
-        local.group(self.origin.as_ref(), &self.config.together);
-        let origin = self.origin.clone();
+        let origin = self.origin_over(&theirs.rows);
+        let mut local = Local::new(scan, before, owners, origin.as_ref(), &theirs.rows, &self.dir);
+        local.group(origin.as_ref(), &self.config.together);
         let base = base_of(&self.mine, head, origin.as_ref());
         let Part { merged, .. } = local.part(base, &theirs.rows, false);
         if self.config.call.dry_run {
@@ -66,6 +66,9 @@ impl Committer<'_> {
             return Ok(Some(Receipt { durable: false, ..planned }));
         }
         let is_live = head.is_some_and(|at| at.head.state == HeadState::Live);
+        if self.explain_taken_in(attempt, &theirs, local.rows(), base).boxed_local().await? {
+            return Ok(None);
+        }
         let damaged = self.damaged_packs(&theirs.rows);
         let has_changes =
             !changes(&theirs.rows, &merged.rows).is_empty() || can_heal(&damaged, &theirs.rows, local.rows());

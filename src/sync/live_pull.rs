@@ -170,7 +170,7 @@ impl Live {
             objects,
             recent: Vec::new(),
             complete: true,
-            contents: Contents::new(),
+            contents: ask.contents.clone(),
             gone: BTreeSet::new(),
             rules: None,
             owner: ask.options.owner,

@@ -43,6 +43,7 @@ mod room;
 mod session;
 mod snapshots;
 mod sources;
+mod taken_in;
 #[cfg(test)]
 mod test_bucket;
 #[cfg(test)]

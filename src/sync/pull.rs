@@ -3,7 +3,7 @@
 
 mod notes;
 
-use std::time::Instant;
+use std::{borrow::Cow, time::Instant};
 
 use jiff::Timestamp;
 
@@ -21,12 +21,13 @@ use super::{
         scan_directory, set_origin, settle_pending, staging, told, totals, workspace,
     },
     snapshots::kept_head,
+    taken_in::noted,
 };
 use crate::{
     config::{Config, Expect, LiveTree},
     plan::{
-        Base, Groups, ImportOptions, Merged, Owners, RestoreOptions, RestorePlan, Seen, merge3, merge3_plain,
-        ours_for_merge, restore_plan,
+        Base, Groups, ImportOptions, Merged, Owners, RestoreOptions, RestorePlan, Seen, add_taken_in, merge3,
+        merge3_plain, ours_for_merge, restore_plan,
     },
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
     rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
@@ -164,6 +165,7 @@ fn ask<'a>(
     url: &str,
 ) -> Ask<'a> {
     let mine = mine.filter(|mine| mine.workspace == url);
+    let known = mine.into_iter().flat_map(|mine| noted(mine, options.owner));
     let refused = mine.into_iter().flat_map(|mine| &mine.refused);
     let refused = refused.filter_map(|(path, etag)| Some((RelPath::from_text(path).ok()?, ETag::new(etag.clone()))));
     Ask {
@@ -173,6 +175,7 @@ fn ask<'a>(
         known: state.filter(|_| mine.is_some()).and_then(kept_head),
         live_tree: config.live_tree == LiveTree::On,
         refused: refused.collect(),
+        contents: known.map(|edit| (edit.key, (edit.etag, edit.row.hash))).collect(),
         accept_deletes: config.call.accept_deletes,
     }
 }
@@ -354,7 +357,8 @@ impl Puller<'_> {
         if flushed {
             flush(self.dir).await?;
         }
-        self.note(state, &taken_in, &done, flushed)?;
+        let edits = self.edits_taken_in(&merged, &plan, &done);
+        self.note(state, &taken_in, edits, &done, flushed)?;
         events.ready();
         Ok(Some(self.report(&done, &taken_in, None)))
     }
@@ -408,12 +412,12 @@ impl Puller<'_> {
 
     fn plan(&self, local: &Rows, theirs: &Rows, owners: Owners) -> (Merged, RestorePlan) {
         let delete = self.config.call.delete;
-        let (Some(origin), Some(mine)) = (&self.past.origin, &self.past.mine) else {
+        let (Some(origin), Some(mine)) = (self.origin_over(theirs), &self.past.mine) else {
             let options = RestoreOptions { delete, owners, abandoned: self.past.abandoned.as_ref(), copies: &[] };
             let merged = Merged { rows: theirs.clone(), ..Merged::default() };
             return (merged, restore_plan(theirs, local, None, &options));
         };
-        let mut scanned = local.clone();
+        let (origin, mut scanned) = (&*origin, local.clone());
         adopt(owners, &mut scanned, &[origin, theirs]);
         let gone = self.gone(origin, &scanned);
         let not_stored = self.scan.changing.iter().chain(self.scan.unreadable.iter().map(|(path, _)| path)).cloned();
@@ -434,6 +438,17 @@ impl Puller<'_> {
         let known = matches!(base, Base::Known(_)).then_some(origin);
         let plan = restore_plan(&merged.rows, local, known.or(Some(origin)), &options);
         (merged, plan)
+    }
+
+    /// What the directory took in before, edits of others that it has had already among it: what it made of them is
+    /// its own edit.
+    fn origin_over(&self, theirs: &Rows) -> Option<Cow<'_, Rows>> {
+        let mut origin = Cow::Borrowed(self.past.origin.as_ref()?);
+        let taken = self.taken_in_before();
+        if !taken.is_empty() {
+            add_taken_in(origin.to_mut(), &taken, theirs);
+        }
+        Some(origin)
     }
 
     fn gone(&self, origin: &Rows, local: &Rows) -> std::collections::BTreeSet<RelPath> {

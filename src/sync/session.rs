@@ -220,6 +220,7 @@ pub(super) fn settle_pending(
     mine.seq = mine.seq.max(pending.seq);
     mine.imported = false;
     mine.pending = None;
+    mine.taken_in.clear();
     state.set_mine(mine)?;
     Ok(true)
 }

@@ -9,11 +9,12 @@ use super::{
         restore::{Done, unwritten},
         session::{boot_id, set_origin},
         snapshots::keep_head,
+        taken_in::{note_of, noted},
     },
     Puller, snapshot_of,
 };
 use crate::{
-    plan::{Merged, RestorePlan},
+    plan::{Merged, RestorePlan, TakenIn, taken_in},
     rows::{ETag, RelPath, Row, Rows},
     snapshot::{HeadState, SnapshotId},
     state::{Mine, Ready, State},
@@ -62,7 +63,33 @@ impl Puller<'_> {
         Ok(index.save(&state.path().join("index"))?)
     }
 
-    pub(super) fn note(&self, state: &State, taken_in: &Rows, done: &Done, flushed: bool) -> Result<(), SyncError> {
+    /// Edits of others that the directory took in before, and that no commit has met yet.
+    pub(super) fn taken_in_before(&self) -> Vec<TakenIn> {
+        let mine = self.past.mine.as_ref().filter(|mine| self.past.is_ready() && mine.workspace == self.url);
+        mine.map(|mine| noted(mine, self.setting.run_user.unwrap_or((0, 0)))).unwrap_or_default()
+    }
+
+    /// The same from now on.
+    pub(super) fn edits_taken_in(&self, merged: &Merged, plan: &RestorePlan, done: &Done) -> Vec<TakenIn> {
+        let before = self.taken_in_before();
+        let Some(live) = self.found.live() else { return Vec::new() };
+        if !live.is_listed() {
+            return before;
+        }
+        let mut missed = unwritten(done);
+        missed.extend(plan.kept.iter().cloned());
+        let edits = (&live.outside.edits, &live.outside.unread);
+        taken_in(edits, &live.wanted.merged, merged, &done.written, &missed, &before)
+    }
+
+    pub(super) fn note(
+        &self,
+        state: &State,
+        taken_in: &Rows,
+        edits: Vec<TakenIn>,
+        done: &Done,
+        flushed: bool,
+    ) -> Result<(), SyncError> {
         self.save_index(state, done)?;
         let snapshot = snapshot_of(self.found.head());
         let id = snapshot.as_deref().and_then(|id| id.parse().ok()).unwrap_or_else(|| SnapshotId::new(0, [0; 6]));
@@ -97,6 +124,7 @@ impl Puller<'_> {
             markers,
             refused: live.map(|live| named_versions(&live.refused_deletes())).unwrap_or_default(),
             lost: lost.collect::<BTreeSet<_>>().into_iter().collect(),
+            taken_in: edits.iter().map(note_of).collect(),
         })?;
         state.forget("origin.pending")?;
         state.forget("sent")?;
