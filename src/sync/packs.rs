@@ -207,6 +207,14 @@ impl Packer<'_> {
     /// # Errors
     /// What is not about one file: the server refuses packs, a thread ended badly. What arrived before is known.
     pub(super) async fn pack(&mut self, wanted: Vec<Wanted>, known: &mut Known) -> Result<Packed, SyncError> {
+        // A pack of another packer's may wait for its tree meanwhile.
+        let held = std::mem::take(&mut known.held);
+        let packed = self.pack_all(wanted, known).await;
+        known.held.extend(held);
+        packed
+    }
+
+    async fn pack_all(&mut self, wanted: Vec<Wanted>, known: &mut Known) -> Result<Packed, SyncError> {
         let (mut packed, last) = self.pack_but_last(wanted, known).await?;
         if let Some(last) = last {
             match self.send_last(last, known).await? {

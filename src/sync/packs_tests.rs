@@ -296,6 +296,22 @@ async fn a_last_pack_counts_until_the_next_plan_unless_it_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_last_pack_counts_although_others_go_before_it() {
+    let ground = Ground::new().await;
+    ground.write("first", b"first").write("other", b"other");
+    let mut first = ground.scan();
+    let other = Rows::from([(path("other"), first.remove(&path("other")).unwrap())]);
+    let (stop, control) = (|| false, Control::default());
+    let mut known = Known::default();
+    let (packed, last) = ground.packer(1, &stop, &control).pack_but_last(wanted(&first), &mut known).await.unwrap();
+    ground.pack(2, &other, &mut known).await;
+    let (first, other) = (&packed.stored[&path("first")], &other[&path("other")]);
+    assert!(last.is_some() && known.placed(first).is_some() && known.placed(other).is_some());
+    known.plan_against(None, &Rows::new());
+    assert!(known.placed(first).is_none() && known.placed(other).is_some(), "it did not go");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_no_packs_is_an_error() {
     let ground = Ground::new().await;
     ground.write("a", b"x");
