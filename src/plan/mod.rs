@@ -21,6 +21,7 @@ mod restore;
 mod retention;
 mod rewind;
 mod taken;
+mod unchanged;
 mod upload;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, resto
 pub use retention::{Entry, Retention, kept, lineage_with};
 pub use rewind::{nowhere, rewound};
 pub use taken::{TakenIn, add_taken_in, taken_in, unexplained, with_edits};
+pub use unchanged::unchanged;
 pub use upload::{Delete, Order, Put, SMALL_FILE, UploadPlan, tombstones, upload_plan};
 
 use crate::rows::{ETag, RelPath};

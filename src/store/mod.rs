@@ -32,7 +32,7 @@ pub use self::{
     error::{StoreError, StoreErrorKind},
     list::Lister,
     read::{MAX_WHOLE, Opened, Reader},
-    words::{Counters, Deleted, Fetched, GetIf, Got, Listed, Meta, Object, Put, PutIf, Sink, Source, Span},
+    words::{Counters, Deleted, Fetched, GetIf, Got, Listed, Meta, Object, Put, PutIf, Ranged, Sink, Source, Span},
     write::{PlainEtag, plain_etag},
 };
 use self::{client::Recipe, send::Line, wire::Wire};

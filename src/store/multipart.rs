@@ -1,6 +1,9 @@
 //! Writing files: small ones in one request, large ones in parts, whose condition stands on the last request. What is
 //! given up, by an error or because the caller went away, is aborted, so that no parts stay behind to be paid for.
 
+mod layout;
+mod patch;
+
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -17,8 +20,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
+pub(super) use self::patch::Copies;
 use super::{
-    Put, PutIf, Source, Store, StoreError, StoreErrorKind,
+    Put, PutIf, Ranged, Source, Span, Store, StoreError, StoreErrorKind,
     send::{Ask, Repeat},
     trouble::{Cause, Trouble},
     write::Way,
@@ -66,7 +70,7 @@ impl Store {
         condition: PutIf<'_>,
         content_type: Option<&str>,
     ) -> Result<Put, StoreError> {
-        let mut reading = Reading { source: Some(source), key, store: self };
+        let mut reading = Reading::of(self, key, source);
         if size <= PART {
             let _room = self.room(size).await;
             let bytes = reading.take(size).await?;
@@ -80,12 +84,31 @@ impl Store {
         if let Some(no) = self.look_before(key, condition, way).await? {
             return Ok(no);
         }
-        let mut upload = self.begin(key, content_type).await?;
-        let parts = upload.send_parts(&mut reading, size).await;
-        let parts = match parts {
+        let upload = self.begin(key, content_type).await?;
+        let (length, mut at) = (part_length(size), 0);
+        let spans = std::iter::from_fn(|| {
+            let span = at..size.min(at + length);
+            at = span.end;
+            (!span.is_empty()).then_some(span)
+        });
+        let take = async |span: Span| reading.take(span.end - span.start).await;
+        let parts = match upload.send_parts((1..).zip(spans), take).await {
             Ok(parts) => reading.seal().await.map(|()| parts),
             Err(error) => Err(error),
         };
+        self.finish(upload, parts, size, condition, way).await
+    }
+
+    /// Completes an upload with these parts, or ends it.
+    async fn finish(
+        &self,
+        mut upload: Upload<'_>,
+        parts: Result<Vec<CompletedPart>, StoreError>,
+        size: u64,
+        condition: PutIf<'_>,
+        way: Way,
+    ) -> Result<Put, StoreError> {
+        let key = upload.key;
         // The parts may have taken long.
         let parts = match (parts, self.look_before(key, condition, way).await) {
             (Ok(parts), Ok(None)) => Ok(parts),
@@ -193,17 +216,15 @@ impl Store {
 
 impl Upload<'_> {
     /// Reads the parts in order and sends them side by side.
-    async fn send_parts<S: Source>(
+    async fn send_parts(
         &self,
-        reading: &mut Reading<'_, S>,
-        size: u64,
+        parts: impl Iterator<Item = (i32, Span)>,
+        mut read: impl AsyncFnMut(Span) -> Result<Bytes, StoreError>,
     ) -> Result<Vec<CompletedPart>, StoreError> {
-        let length = part_length(size);
+        let mut parts = parts.peekable();
         let mut sent = FuturesUnordered::new();
         let mut done = Vec::new();
-        let (mut at, mut number) = (0, 0);
-        while at < size {
-            let bytes = length.min(size - at);
+        while let Some((number, span)) = parts.peek().cloned() {
             let room = tokio::select! {
                 // First what frees a place: with many waiting for room nobody else would.
                 biased;
@@ -211,12 +232,11 @@ impl Upload<'_> {
                     done.push(part?);
                     continue;
                 }
-                room = self.store.room(bytes) => room,
+                room = self.store.room(span.end - span.start) => room,
             };
-            number += 1;
-            let part = Part { number, bytes: reading.take(bytes).await?, _room: room };
+            parts.next();
+            let part = Part { number, bytes: read(span).await?, _room: room };
             sent.push(self.send_part(part));
-            at += bytes;
         }
         while let Some(part) = sent.next().await {
             done.push(part?);
@@ -334,11 +354,33 @@ impl<S: Source> Reading<'_, S> {
     async fn take(&mut self, length: u64) -> Result<Bytes, StoreError> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let bytes = self.with(move |source| source.take(length)).await?;
-        if bytes.len() == length { Ok(bytes) } else { Err(self.error("the file became shorter while it was read")) }
+        self.all(bytes, length)
     }
 
     async fn seal(&mut self) -> Result<(), StoreError> {
         self.with(Source::seal).await
+    }
+}
+
+impl<S: Ranged> Reading<'_, S> {
+    async fn read(&mut self, span: Span) -> Result<Bytes, StoreError> {
+        let length = usize::try_from(span.end - span.start).unwrap_or(usize::MAX);
+        let bytes = self.with(move |source| source.read(span)).await?;
+        self.all(bytes, length)
+    }
+
+    async fn go_on(&mut self) -> Result<(), StoreError> {
+        self.with(Ranged::go_on).await
+    }
+}
+
+impl<'a, S: Send + 'static> Reading<'a, S> {
+    fn of(store: &'a Store, key: &'a str, source: S) -> Self {
+        Self { source: Some(source), key, store }
+    }
+
+    fn all(&self, bytes: Bytes, length: usize) -> Result<Bytes, StoreError> {
+        if bytes.len() == length { Ok(bytes) } else { Err(self.error("the file became shorter while it was read")) }
     }
 
     async fn with<T: Send + 'static>(

@@ -17,7 +17,7 @@ use super::{
     Store,
     client::Recipe,
     gate::Gate,
-    multipart::{Aborts, ROOM_KIB},
+    multipart::{Aborts, Copies, ROOM_KIB},
     trouble::{Cause, Trouble},
     wire::Wire,
 };
@@ -95,6 +95,7 @@ pub(super) struct Line {
     /// Memory for files on their way up, in KiB.
     pub(super) room: Arc<Semaphore>,
     pub(super) aborts: Aborts,
+    pub(super) copies: Copies,
     /// The server wants an MD5 with every write.
     pub(super) md5_wanted: AtomicBool,
     current: RwLock<Current>,
@@ -122,6 +123,7 @@ impl Line {
             up: Gate::new(up),
             room: Arc::new(Semaphore::new(ROOM_KIB as usize)),
             aborts: Aborts::default(),
+            copies: Copies::default(),
             md5_wanted: AtomicBool::new(false),
             current,
             moved_to: Mutex::new(None),

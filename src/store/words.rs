@@ -139,6 +139,23 @@ pub trait Source: Send + 'static {
     }
 }
 
+/// Where the bytes of a put come from that needs only some of them: read in any order.
+pub trait Ranged: Send + 'static {
+    /// The bytes of `span`, which are those that were meant. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// What reading failed with, or they are others.
+    fn read(&mut self, span: Span) -> io::Result<Bytes>;
+
+    /// Called before what nothing is read for, and before the object becomes visible.
+    ///
+    /// # Errors
+    /// The put is not wanted any more: nothing is written.
+    fn go_on(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Where the bytes of a [`super::Store::fetch`] go: parts come in any order, from several threads, each at its offset.
 pub trait Sink: Send + Sync + 'static {
     /// Takes `part`. Called on a thread that may block; a part can come again after a broken answer.

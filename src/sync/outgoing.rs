@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     SyncError,
     remote::blocking,
-    sources::{Hashing, is_same, stat_of},
+    sources::{Checked, Hashing, is_same, stat_of},
 };
 use crate::{
     report::NotStoredReason,
@@ -106,6 +106,11 @@ impl Outgoing {
     pub(super) fn source(&self, file: &File, still: Stat) -> Option<Hashing> {
         let file = file.try_clone().ok()?;
         Some(Hashing { file, at: 0, hasher: Hasher::new(), wanted: self.row.hash, still })
+    }
+
+    /// The pieces of a large file, each checked; none where the system has no more handles.
+    pub(super) fn pieces(&self, file: &File) -> Option<Checked> {
+        Some(Checked { file: file.try_clone().ok()?, row: self.row.clone() })
     }
 
     /// Whether this version of an object is proven to hold it. That it is not proves nothing.

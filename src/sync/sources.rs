@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::runtime::Handle;
 
 use crate::{
-    rows::{ETag, Hash, Hasher},
-    store::{Opened, Source, Store, StoreError},
+    rows::{ETag, Hash, Hasher, Row, piece_bytes},
+    store::{Opened, Ranged, Source, Span, Store, StoreError},
     worktree::Stat,
 };
 
@@ -55,6 +55,26 @@ impl Source for Hashing {
         } else {
             Err(io::Error::other("the file was written to meanwhile"))
         }
+    }
+}
+
+/// A file whose pieces are read one by one, each only if it is still what the row says.
+pub(super) struct Checked {
+    pub(super) file: File,
+    pub(super) row: Row,
+}
+
+impl Ranged for Checked {
+    fn read(&mut self, span: Span) -> io::Result<Bytes> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; usize::try_from(span.end - span.start).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, span.start)?;
+        let step = usize::try_from(piece_bytes(self.row.size)).map_err(io::Error::other)?;
+        let first = usize::try_from(span.start / step as u64).map_err(io::Error::other)?;
+        let pieces = self.row.each_piece().filter(|_| span.start.is_multiple_of(step as u64));
+        let mut pieces = pieces.ok_or_else(|| io::Error::other("nobody knows its pieces"))?.skip(first);
+        let is_still = bytes.chunks(step).all(|part| pieces.next().is_some_and(|piece| piece.holds(part)));
+        if is_still { Ok(bytes.into()) } else { Err(io::Error::other("the file was written to meanwhile")) }
     }
 }
 

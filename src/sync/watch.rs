@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     snapshot::{HeadState, SnapshotId},
-    store::{Source, Store},
+    store::{Ranged, Source, Span, Store},
 };
 
 /// How old the last look at head may be when a request goes out.
@@ -109,6 +109,18 @@ impl<S: Source> Source for Watched<S> {
 
     fn seal(&mut self) -> io::Result<()> {
         self.source.seal()?;
+        self.check()
+    }
+}
+
+impl<S: Ranged> Ranged for Watched<S> {
+    fn read(&mut self, span: Span) -> io::Result<Bytes> {
+        self.check()?;
+        self.source.read(span)
+    }
+
+    fn go_on(&mut self) -> io::Result<()> {
+        self.source.go_on()?;
         self.check()
     }
 }

@@ -81,6 +81,7 @@ fn of_conditions(name: &str, server: &Server, store: &Store, outsider: &Outsider
             assert_eq!(there.size, bytes.len() as u64);
             able.complete_etag
         }
+        "copy-parts" => copies_parts(outsider),
         "delete-condition" => able.delete,
         "get-if-match" => {
             outsider.put(&below("k"), "1");
@@ -181,6 +182,25 @@ fn of_names(name: &str, store: &Store, outsider: &Outsider) -> Option<bool> {
         }
         _ => return None,
     })
+}
+
+/// Copies what is the same from an object to its successor, as any client could.
+fn copies_parts(outsider: &Outsider) -> bool {
+    let (client, bucket, key) = (&outsider.client, &outsider.bucket, below("copied"));
+    let old = pattern(12 * 1024 * 1024);
+    let etag = outsider.put(&key, old.clone());
+    let begun = wait(client.create_multipart_upload().bucket(bucket).key(&key).send());
+    // rclone's answer is none that this client reads.
+    let Some(id) = begun.ok().and_then(|begun| begun.upload_id) else { return false };
+    let copy = |range: &str, etag: &str| {
+        let copy = client.upload_part_copy().bucket(bucket).key(&key).upload_id(&id).part_number(1);
+        let copy = copy.copy_source(format!("{bucket}/{key}")).copy_source_range(range).copy_source_if_match(etag);
+        wait(copy.send()).ok().and_then(|copied| copied.copy_part_result?.e_tag)
+    };
+    let other = copy("bytes=1048576-9437183", "\"00000000000000000000000000000000\"");
+    let right = copy("bytes=1048576-9437183", &etag);
+    drop(wait(client.abort_multipart_upload().bucket(bucket).key(&key).upload_id(&id).send()));
+    other.is_none() && right.is_some_and(|etag| ETag::new(etag) == plain_etag(&old[1 << 20..9 << 20]))
 }
 
 fn refuses_strangers(server: &Server) -> bool {

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     plan::{self, Content, Explained, Held},
-    rows::{ETag, Hash, Kind, RelPath, Rows},
+    rows::{ETag, Hash, Kind, RelPath, Row, Rows},
     state::{self, State},
 };
 
@@ -71,6 +71,13 @@ impl<'a> Known<'a> {
     /// Whether a snapshot before had a file at `path`: then there is an object, most likely.
     pub(super) fn was_there(&self, path: &RelPath) -> bool {
         self.recent.iter().any(|rows| Content::at(rows, path).is_some())
+    }
+
+    /// The row of a recent snapshot that says what version `etag` held, if its content is `held` or the row names that
+    /// version itself.
+    pub(super) fn row_of(&self, path: &RelPath, etag: &ETag, held: Option<Hash>) -> Option<&'a Row> {
+        let mut rows = self.recent.iter().filter_map(|rows| rows.get(path)).filter(|row| row.kind == Kind::File);
+        rows.find(|row| held.map_or(row.etag.as_ref() == Some(etag), |hash| row.hash == hash))
     }
 
     /// What this version held, by the rows of plain snapshots.

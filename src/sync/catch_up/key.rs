@@ -1,5 +1,7 @@
 //! One key of a catch-up: the request, and what to make of the answer. Decides nothing: `plan::met` does.
 
+mod patch;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -183,7 +185,11 @@ impl Key<'_> {
                 return Ok(Answer::Moved);
             }
             let is_file = matches!(&ready.from, Origin::Here(outgoing) if matches!(outgoing.body, Body::File(..)));
-            let put = self.send(&key, &ready, row, condition).await;
+            let put = match self.patch(&step.path, &ready, row, condition).await {
+                Ok(None) => self.send(&key, &ready, row, condition).await,
+                Ok(Some(put)) => Ok(put),
+                Err(error) => Err(error),
+            };
             return Ok(match put {
                 Ok(Put::Done(etag)) => {
                     let held = Held { etag, content: wanted };
@@ -298,6 +304,10 @@ impl Key<'_> {
                 Err(error) => return Err(error),
             },
         };
+        if let Some(hash) = hash {
+            let content = Content { hash, size: meta.size };
+            self.sent.note(None, &step.path, &Held { etag: meta.etag.clone(), content });
+        }
         // Another version by now: look again.
         Ok(hash.map_or(Met::Read, |hash| met(step, mirrored, &known, &there(Some(hash)))))
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     rows::{Place, Row, piece_bytes},
-    store::{Source, Store},
+    store::{Ranged, Source, Span, Store},
 };
 
 /// Ranges of one content at once.
@@ -129,5 +129,18 @@ impl Source for PackSource {
         // The pieces are those of the content, and each was checked.
         let is_whole = self.ready.is_empty() && self.row.each_piece().is_some_and(|pieces| self.next >= pieces.len());
         if is_whole { Ok(()) } else { Err(io::Error::other("not all of it was taken")) }
+    }
+}
+
+impl Ranged for PackSource {
+    fn read(&mut self, span: Span) -> io::Result<Bytes> {
+        check(&self.row).map_err(|why| self.give_up(why))?;
+        let step = piece_bytes(self.row.size);
+        let number = |at: u64| usize::try_from(at.div_ceil(step)).map_err(io::Error::other);
+        let numbers = number(span.start)?..number(span.end)?;
+        // As above.
+        let found = self.runtime.block_on(fetch_all(&self.store, &self.row, numbers.clone()));
+        let found = put_together(&self.row, numbers, &found.map_err(io::Error::other)?);
+        found.map(Bytes::from).map_err(|why| self.give_up(why))
     }
 }

@@ -146,6 +146,7 @@ impl Request {
             (&Method::GET, true) => "ListObjectsV2",
             (&Method::GET, false) => "GetObject",
             (&Method::HEAD, false) => "HeadObject",
+            (&Method::PUT, false) if headers.contains_key("x-amz-copy-source") => "UploadPartCopy",
             (&Method::PUT, false) if asks("partNumber") => "UploadPart",
             (&Method::PUT, false) => "PutObject",
             (&Method::POST, false) if asks("uploads") => "CreateMultipartUpload",

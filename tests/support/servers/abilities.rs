@@ -27,7 +27,7 @@ const ONE_WRITER: &str = "One container at a time may have the workspace: head i
 const NAMES: &str = "Such a file is in the snapshot and comes back with it, but has no object of its own in the live \
     tree (or others do not see it there).";
 
-pub const TABLE: [Ability; 25] = [
+pub const TABLE: [Ability; 26] = [
     ability(
         "conditional-put",
         [true, true, true, false, true],
@@ -76,6 +76,16 @@ pub const TABLE: [Ability; 25] = [
         [true, true, true, false, true],
         "CompleteMultipartUpload answers with the ETag that the object has",
         Some("The object is looked at once more."),
+    ),
+    // s3s-fs and moto copy from whatever version is there; rclone takes it for a part without bytes.
+    ability(
+        "copy-parts",
+        [false, false, true, false, true],
+        "UploadPartCopy copies a range, and only from the version that it is told",
+        Some(
+            "A large file that has changed in one place goes up whole to its own object; the packs, which are durable \
+             first, have only what changed everywhere.",
+        ),
     ),
     ability(
         "delete-condition",
