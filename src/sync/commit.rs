@@ -16,6 +16,7 @@ use super::{
     base::is_gone,
     commit_notes::remember,
     control::Control,
+    first_live,
     local::{Local, missing},
     packs::Known,
     remote::{HeadAt, read_head},
@@ -138,6 +139,7 @@ impl<'a> Committer<'a> {
             None => return Err(not_restored()),
         };
         let (state, lock) = lock(state).await?;
+        first_live::sweep(state.path());
         let store = connect(config).await?;
         say_no_more(&store, &state, setting);
         let noted = state.mine()?.filter(|_| matches!(state.ready(), Ok(Some(_))));

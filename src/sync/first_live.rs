@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions, read_dir},
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -28,6 +28,9 @@ use crate::{
     store::{Fetched, Sink, Store},
     worktree::Directory,
 };
+
+/// What the names of directories begin with that content of the bucket passes through.
+const PACKING: &str = "packing-";
 
 /// Puts the content of `lost` files into packs, from their live objects. What is not there any more stays lost.
 /// Gives back what was stored, with its pieces.
@@ -124,13 +127,25 @@ pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Mirror
     mirror
 }
 
+/// Removes what a process that was killed left on its way from the bucket to packs. Only who has the lock may.
+pub(super) fn sweep(state: &Path) {
+    for entry in read_dir(state.join("staging")).into_iter().flatten().flatten() {
+        let left = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(PACKING.as_bytes())
+            && let Err(error) = std::fs::remove_dir_all(&left)
+        {
+            tracing::debug!("{} stays: {error}", left.display());
+        }
+    }
+}
+
 /// A private directory for what comes from the bucket only to go there again.
 struct Staging(PathBuf);
 
 impl Staging {
     fn new(below: &Path) -> Result<Self, SyncError> {
         let name: String = random()?.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = below.join(format!("packing-{name}"));
+        let path = below.join(format!("{PACKING}{name}"));
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

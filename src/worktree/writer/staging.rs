@@ -53,16 +53,25 @@ pub(super) fn make_below(top: BorrowedFd<'_>, path: &[u8], mode: u32) -> nix::Re
     Ok(at)
 }
 
-/// Removes what an earlier process left: files and links, and directories if they are empty.
+/// Removes what an earlier process left: files and links, and directories of such.
 pub(super) fn sweep(staging: &OwnedFd) -> nix::Result<()> {
+    remove_all(staging, |name| {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        if let Ok(folder) = openat(staging, name, flags, Mode::empty()) {
+            let _ = remove_all(&folder, |_| {});
+        }
+        let _ = unlinkat(staging, name, UnlinkatFlags::RemoveDir);
+    })
+}
+
+/// Removes the files and links of a directory; what is a directory itself is given to `folder`.
+fn remove_all(staging: &OwnedFd, folder: impl Fn(&[u8])) -> nix::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut listing = Dir::openat(staging, c".", flags, Mode::empty())?;
     let names: Vec<Vec<u8>> = listing.iter().flatten().map(|entry| entry.file_name().to_bytes().to_vec()).collect();
     for name in names.iter().filter(|name| ![&b"."[..], b".."].contains(&&name[..])) {
         match unlinkat(staging, &name[..], UnlinkatFlags::NoRemoveDir) {
-            Err(Errno::EISDIR | Errno::EPERM) => {
-                let _ = unlinkat(staging, &name[..], UnlinkatFlags::RemoveDir);
-            }
+            Err(Errno::EISDIR | Errno::EPERM) => folder(name),
             Err(Errno::ENOENT) | Ok(()) => {}
             Err(error) => return Err(error),
         }
