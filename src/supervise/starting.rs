@@ -21,7 +21,7 @@ use super::{
     socket::Door,
 };
 use crate::{
-    config::{Handover, OnRestoreFailure},
+    config::{Handover, Mode, OnRestoreFailure},
     report::Exit,
     sys::{
         entry, poll, signals,
@@ -236,6 +236,9 @@ impl Life<'_> {
                     phase.snapshot = pulled.snapshot.clone().filter(|_| !pulled.plain);
                 }
                 self.restore = Restore::Done(pulled);
+                if self.config.mode == Mode::ReadOnly {
+                    self.log.info("nothing that changes here will be stored, as STOPOVER_MODE=read-only says");
+                }
                 self.commits.restored(now);
                 self.open_door();
             }
