@@ -298,6 +298,51 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_was_found_and_not_read_keeps_back_what_replaced_its_content() {
+        let copy = format!("a.theirs-{}", file("theirs").hash.short());
+        let aside = format!("d.theirs-{}", file("theirs").hash.short());
+        let origin = table(&[("a", file("theirs")), ("d", file("theirs")), ("x", file("1"))]);
+        // The scan has no row of what it could not read.
+        let scan = table(&[("a", file("ours")), ("d", dir()), ("d/x", file("ours")), ("x", file("2"))]);
+        let unread = paths(&[&copy, &aside]);
+        let alone = Groups::of(&[&scan, &origin], |_| Vec::new());
+        assert_eq!((alone.with(&path("a")), alone.waiting(&unread).len()), (None, 0));
+        let groups = alone.with_unread(&[&scan, &origin], &unread);
+        assert_eq!(groups.with(&path("a")), Some(&paths(&["a", &copy])));
+        // A directory took the place: everything in it, and what was there before.
+        assert_eq!(groups.with(&path("d/x")), Some(&paths(&["d", "d/x", &aside])));
+        assert_eq!(groups.with(&path("x")), None);
+        let waiting = [("a", &copy), ("d", &aside), ("d/x", &aside)];
+        assert_eq!(groups.waiting(&unread), waiting.map(|(at, copy)| (path(at), path(copy))).into());
+        let (gone, partial) = (BTreeSet::new(), true);
+        let seen = Seen { rows: &scan, gone: &gone, not_stored: &unread, partial, groups: &groups };
+        let part = stored_part(&seen, Base::Known(&origin));
+        assert_eq!((&part.rows[&path("a")], &part.rows[&path("d")]), (&file("theirs"), &file("theirs")));
+        assert_eq!(part.rows[&path("x")], file("2"));
+        assert_eq!(part.named[&path("a")], Unstored::With(path(&copy)));
+    }
+
+    #[test]
+    fn what_could_not_be_read_and_is_no_copy_keeps_nothing_back() {
+        let rows = table(&[("a", file("1")), ("b", file("1")), ("a.theirs", file("1"))]);
+        for name in ["b", "a.theirs-", "a.theirs-xyz", "a.theirs-0123456g", "other.theirs-01234567"] {
+            let groups = Groups::default().with_unread(&[&rows], &paths(&[name]));
+            assert_eq!(groups.waiting(&paths(&[name])).len(), 0, "{name}");
+        }
+        let groups = Groups::default().with_unread(&[&rows], &paths(&["a.theirs-01234567"]));
+        assert_eq!(groups.waiting(&paths(&["a.theirs-01234567"])).len(), 1);
+    }
+
+    #[test]
+    fn an_unread_copy_joins_the_group_that_its_first_name_is_in() {
+        let rows = table(&[("db", file("2")), ("db-wal", file("2"))]);
+        let copy = "db.theirs-01234567";
+        let groups = Groups::of(&[&rows], |_| Vec::new()).with_unread(&[&rows], &paths(&[copy]));
+        assert_eq!(groups.with(&path("db-wal")), Some(&paths(&["db", "db-wal", copy])));
+        assert_eq!(groups.waiting(&paths(&[copy])).len(), 2, "the database does not go without its journal");
+    }
+
+    #[test]
     fn patterns_join_what_they_match_and_groups_that_share_a_file_are_one() {
         let rows = table(&[("a.db", file("1")), ("a.db-wal", file("1")), ("b.db", file("1")), ("c", file("1"))]);
         let groups = Groups::of(&[&rows], |at| if at.name().ends_with(b".db") { vec![0] } else { Vec::new() });
