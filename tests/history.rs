@@ -359,6 +359,52 @@ fn a_plain_workspace_and_a_deleted_one_are_told_apart_by_a_prune() {
 }
 
 #[test]
+fn a_prune_of_a_plain_workspace_takes_the_trees_of_its_past_and_nothing_that_is_live() {
+    for server in servers() {
+        let attic = Attic::on(&server);
+        let here = attic.here();
+        here.pull().exits(0);
+        // The last commits of containers that lived too short for a checkpoint: a tree each, and no packs.
+        for n in 0..12 {
+            here.file("a.txt", format!("{n}")).file(&format!("d/{n}.txt"), "x").mode("a.txt", 0o700 + n);
+            here.commit().exits(0);
+        }
+        here.remove("d/0.txt").commit().exits(0);
+        let live = Live::in_story(&attic.story);
+        let head = live.head().unwrap();
+        assert_eq!((head.state, head.seq), (HeadState::Plain, 13), "on {}", server.name());
+        let trees = || live.own_keys().into_iter().filter(|key| key.starts_with("trees/")).collect::<Vec<_>>();
+        assert_eq!(trees().len(), 13);
+        let (objects, tree) = (attic.story.live(), here.tree());
+        attic.ages(&[]);
+        here.stopover(&["prune", "--dry-run"]).exits(0);
+        assert_eq!((trees().len(), live.head().unwrap()), (13, head.clone()));
+        let none = ["prune", "--json", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
+        let pruned = here.stopover(&none).exits(0).json();
+        // Only the last tree says anything of the objects that are there.
+        assert_eq!(trees(), [format!("trees/{}", head.snapshot.unwrap())], "on {}: {pruned}", server.name());
+        assert_eq!((&pruned["objects"], &pruned["young"]), (&json!(12), &json!(0)), "{pruned}");
+        let after = live.head().unwrap();
+        assert_eq!((after.state, after.seq, after.snapshot), (HeadState::Plain, 13, head.snapshot));
+        assert_eq!(after.gc.count(), head.gc.count() + 1);
+        assert!(attic.deletions().iter().all(|key| key.contains("/.stopover/trees/")), "{:?}", attic.deletions());
+        assert!(attic.story.live() == objects);
+        // Modes are in that tree.
+        let next = attic.story.directory("next");
+        next.pull().exits(0);
+        assert!(next.tree() == tree);
+        assert_eq!(next.mode_of("a.txt"), 0o713, "on {}", server.name());
+        // A container that was there before goes on, and one that comes from it.
+        here.file("a.txt", "after").commit().exits(0);
+        next.file("b.txt", "after").commit().exits(0);
+        let last = attic.story.directory("last");
+        last.pull().exits(0);
+        assert_eq!((last.text("a.txt").as_str(), last.text("b.txt").as_str()), ("after", "after"));
+        assert!(!last.has("d/0.txt"));
+    }
+}
+
+#[test]
 fn a_live_workspace_is_deleted_to_its_tombstone() {
     for server in servers() {
         let story = Story::on(&server);
