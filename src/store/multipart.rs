@@ -91,8 +91,7 @@ impl Store {
             at = span.end;
             (!span.is_empty()).then_some(span)
         });
-        let take = async |span: Span| reading.take(span.end - span.start).await;
-        let parts = match upload.send_parts((1..).zip(spans), take).await {
+        let parts = match upload.send_parts((1..).zip(spans), InOrder(&mut reading)).await {
             Ok(parts) => reading.seal().await.map(|()| parts),
             Err(error) => Err(error),
         };
@@ -218,8 +217,8 @@ impl Upload<'_> {
     /// Reads the parts in order and sends them side by side.
     async fn send_parts(
         &self,
-        parts: impl Iterator<Item = (i32, Span)>,
-        mut read: impl AsyncFnMut(Span) -> Result<Bytes, StoreError>,
+        parts: impl Iterator<Item = (i32, Span)> + Send,
+        mut from: impl Parts + Send,
     ) -> Result<Vec<CompletedPart>, StoreError> {
         let mut parts = parts.peekable();
         let mut sent = FuturesUnordered::new();
@@ -235,7 +234,7 @@ impl Upload<'_> {
                 room = self.store.room(span.end - span.start) => room,
             };
             parts.next();
-            let part = Part { number, bytes: read(span).await?, _room: room };
+            let part = Part { number, bytes: from.part(span).await?, _room: room };
             sent.push(self.send_part(part));
         }
         while let Some(part) = sent.next().await {
@@ -348,6 +347,30 @@ struct Reading<'a, S> {
     source: Option<S>,
     key: &'a str,
     store: &'a Store,
+}
+
+/// What the parts of an upload are read from.
+trait Parts {
+    /// The bytes of `span`.
+    fn part(&mut self, span: Span) -> impl Future<Output = Result<Bytes, StoreError>> + Send;
+}
+
+/// Read from front to back: each part begins where the last one ended.
+struct InOrder<'r, 'a, S>(&'r mut Reading<'a, S>);
+
+impl<S: Source> Parts for InOrder<'_, '_, S> {
+    async fn part(&mut self, span: Span) -> Result<Bytes, StoreError> {
+        self.0.take(span.end - span.start).await
+    }
+}
+
+/// Read where it is wanted.
+struct Anywhere<'r, 'a, S>(&'r mut Reading<'a, S>);
+
+impl<S: Ranged> Parts for Anywhere<'_, '_, S> {
+    async fn part(&mut self, span: Span) -> Result<Bytes, StoreError> {
+        self.0.read(span).await
+    }
 }
 
 impl<S: Source> Reading<'_, S> {

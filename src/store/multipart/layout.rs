@@ -62,6 +62,8 @@ fn split(places: &mut Vec<Place>, span: Span, length: u64, copied: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -88,8 +90,8 @@ mod tests {
     #[test]
     fn the_end_may_be_short_and_the_beginning_may_not() {
         let size = 40 * MIB + 7;
-        assert_eq!(spans(size, &[MIB..size]), [(0, 5, false), (5, 10, true), (10, 41, true)]);
-        assert_eq!(spans(size, &[0..40 * MIB]), [(0, 5, true), (5, 40, true), (40, 41, false)]);
+        assert_eq!(spans(size, from_ref(&(MIB..size))), [(0, 5, false), (5, 10, true), (10, 41, true)]);
+        assert_eq!(spans(size, from_ref(&(0..40 * MIB))), [(0, 5, true), (5, 40, true), (40, 41, false)]);
         assert_eq!(
             spans(size, &[0..30 * MIB, 39 * MIB..size]),
             [(0, 5, true), (5, 30, true), (30, 39, false), (39, 41, true)]
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_saves_little_is_not_copied() {
-        assert_eq!(layout(20 * MIB, MIB, std::slice::from_ref(&(0..15 * MIB))), None);
+        assert_eq!(layout(20 * MIB, MIB, from_ref(&(0..15 * MIB))), None);
         assert_eq!(layout(40 * MIB, MIB, &[]), None);
         let scattered: Vec<Span> = (0..20).map(|n| n * 2 * MIB..(n * 2 + 1) * MIB).collect();
         assert_eq!(layout(40 * MIB, MIB, &scattered), None);

@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
-    PART, Reading, Upload,
+    Anywhere, PART, Reading, Upload,
     layout::{Place, layout},
 };
 use crate::{
@@ -99,9 +99,8 @@ impl Store {
                 return self.judge_copy(key, old, &why).await;
             }
         };
-        let read = async |span: Span| reading.read(span).await;
-        let parts = upload.send_parts(rest.into_iter().map(|(number, place)| (number, place.span)), read).await;
-        let parts = match parts {
+        let rest = rest.into_iter().map(|(number, place)| (number, place.span));
+        let parts = match upload.send_parts(rest, Anywhere(&mut reading)).await {
             Ok(sent) => reading.go_on().await.map(|()| {
                 let mut all = [copied, sent].concat();
                 all.sort_by_key(CompletedPart::part_number);
