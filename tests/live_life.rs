@@ -222,7 +222,9 @@ fn what_a_killed_first_checkpoint_left_in_its_staging_is_cleared_away_and_never_
         assert_eq!(story.objects(), [".gitignore", "b.txt", "kept.bin"], "{what}");
         let fresh = story.directory("fresh");
         fresh.pull().exits(0);
-        assert_eq!(fresh.paths(), [".gitignore", "b.txt", "kept.bin"], "{what}");
+        let mut paths = fresh.paths();
+        paths.retain(|path| path != "var/");
+        assert_eq!(paths, [".gitignore", "b.txt", "kept.bin"], "{what}");
         assert_eq!(fresh.text("kept.bin").len(), 100_000, "{what}");
     }
 }
