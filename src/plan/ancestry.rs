@@ -98,6 +98,19 @@ pub fn is_gone<I: Numbered>(past: &Past<'_, I>, present: &Present<'_, I>) -> boo
     }
 }
 
+/// Whether head surely descends from what the directory took in: its snapshot is noted as `seen` then, and proves as
+/// much as `mine` from now on. What `seen` proves it hands on, so that a directory that commits nothing does not lose
+/// its base to a lineage that has grown past `mine`.
+#[must_use]
+pub fn descends<I: Numbered>(past: &Past<'_, I>, present: &Present<'_, I>) -> bool {
+    match present {
+        Present::Head(ancestry) => {
+            !is_gone(past, present) && [past.mine, past.seen].into_iter().flatten().any(|id| ancestry.knows(id))
+        }
+        Present::Nothing | Present::Tombstone { .. } => false,
+    }
+}
+
 /// What became of a write of head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cas {
@@ -111,12 +124,13 @@ pub enum Cas {
     Lost,
 }
 
-/// Reads the head that was found after any answer but 200. `id` is the snapshot that was to be committed, `is_old`
-/// whether head is what it was before (none before, none now counts).
+/// Reads the head that was found after any answer but 200. `is_ours`: what was to be written has been head (for a
+/// commit: its id is in the lineage, which a tombstone keeps). `is_old`: head is what it was before (none before, none
+/// now counts).
 #[must_use]
-pub fn after_cas<I: Numbered>(id: &I, is_old: bool, past: &Past<'_, I>, present: &Present<'_, I>) -> Cas {
+pub fn after_cas<I: Numbered>(is_ours: bool, is_old: bool, past: &Past<'_, I>, present: &Present<'_, I>) -> Cas {
     match present {
-        Present::Head(ancestry) if ancestry.lineage.contains(id) => Cas::Durable,
+        _ if is_ours => Cas::Durable,
         _ if is_old => Cas::Again,
         // There was one, or there is one now that is nobody's commit.
         Present::Nothing | Present::Tombstone { .. } => Cas::Gone,
@@ -199,20 +213,44 @@ mod tests {
         let past = Past { mine: Some(&birth), seen: None, birth: Some(&birth) };
         let new = Past::<Id> { mine: None, seen: None, birth: None };
         let anew = Present::Head(Ancestry { birth: &other, lineage: &ours[..1], history: &[] });
-        for (past, is_old, present, expected) in [
-            (&past, false, born(&ours), Cas::Durable),
-            (&past, true, born(&ours[..4]), Cas::Again),
-            (&past, false, born(&ours[..4]), Cas::Lost),
-            (&past, false, Present::Nothing, Cas::Gone),
-            (&past, false, Present::Tombstone { is_start: false }, Cas::Gone),
-            (&past, false, anew, Cas::Gone),
-            (&new, true, Present::Nothing, Cas::Again),
-            (&new, true, Present::Tombstone { is_start: true }, Cas::Again),
-            (&new, false, Present::Tombstone { is_start: false }, Cas::Gone),
-            (&new, false, anew, Cas::Lost),
+        let deleted = Present::Tombstone { is_start: false };
+        for (past, is_ours, is_old, present, expected) in [
+            (&past, true, false, born(&ours), Cas::Durable),
+            // Deleted since: it was durable all the same, and the next commit hears of the rest.
+            (&past, true, false, deleted, Cas::Durable),
+            (&past, false, true, born(&ours[..4]), Cas::Again),
+            (&past, false, false, born(&ours[..4]), Cas::Lost),
+            (&past, false, false, Present::Nothing, Cas::Gone),
+            (&past, false, false, deleted, Cas::Gone),
+            (&past, false, false, anew, Cas::Gone),
+            (&new, false, true, Present::Nothing, Cas::Again),
+            (&new, false, true, Present::Tombstone { is_start: true }, Cas::Again),
+            (&new, false, false, deleted, Cas::Gone),
+            // Two imports of one tombstone: somebody else's commit made the workspace anew, not without us.
+            (&new, false, false, anew, Cas::Lost),
         ] {
-            assert_eq!(after_cas(&(5, 0), is_old, past, &present), expected, "{present:?}");
+            assert_eq!(after_cas(is_ours, is_old, past, &present), expected, "{present:?}");
         }
+    }
+
+    #[test]
+    fn a_head_is_seen_as_long_as_anything_proves_that_it_descends_from_the_directory() {
+        let birth = (1, 0);
+        let (near, far) = (lineage(5, 9), lineage(9, 14));
+        let sees = |lineage: &[Id], history: &[Id], mine: Id, seen: Id, of: Id| {
+            let past = Past { mine: Some(&mine), seen: Some(&seen), birth: Some(&of) };
+            descends(&past, &Present::Head(Ancestry { birth: &birth, lineage, history }))
+        };
+        assert!(sees(&near, &[], (6, 0), (6, 0), birth));
+        // `mine` has left the lineage, and what was seen then is still in it.
+        assert!(sees(&far, &[], (6, 0), (9, 0), birth));
+        assert!(sees(&far, &[(6, 0)], (6, 0), (7, 0), birth));
+        // Both have; or the head went back and on without it; or it is another workspace's.
+        assert!(!sees(&far, &[], (6, 0), (8, 0), birth));
+        assert!(!sees(&far, &[], (6, 0), (9, 1), birth));
+        assert!(!sees(&near, &[], (6, 0), (6, 0), (1, 1)));
+        let past = Past { mine: Some(&birth), seen: None, birth: Some(&birth) };
+        assert!(!descends(&past, &Present::Nothing) && !descends(&past, &Present::Tombstone { is_start: false }));
     }
 
     #[test]

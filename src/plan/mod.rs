@@ -27,7 +27,7 @@ mod upload;
 #[cfg(test)]
 mod tables;
 
-pub use ancestry::{Ancestry, Cas, Numbered, Past, Present, after_cas, base, is_gone, recent};
+pub use ancestry::{Ancestry, Cas, Numbered, Past, Present, after_cas, base, descends, is_gone, recent};
 pub use changes::{Change, ChangeKind, changes};
 pub use content::{PackUse, Uploads, packs_to_renew};
 pub use deadline::{Groups, Stored, Unstored, reserve_for_head, stored_part, units};
@@ -40,7 +40,7 @@ pub use outside::{Contents, Outside, Wanted, outside, wanted};
 pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, theirs_over};
 pub use prune::{Named, Need, roots, strays, sweep};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
-pub use retention::{Entry, Retention, kept, lineage_with};
+pub use retention::{Entry, Retention, kept};
 pub use rewind::{nowhere, rewound};
 pub use taken::{TakenIn, add_taken_in, taken_in, unexplained, with_edits};
 pub use unchanged::unchanged;

@@ -27,9 +27,9 @@ pub struct Entry {
 }
 
 /// Of `history`, oldest first, which entries are kept: one answer each. The last one, tagged ones and whatever was head
-/// within the last hour always are, but never more than `limit` in all: then untagged ones go, oldest first.
+/// within the last hour always are, however many that makes. (What a head can hold at all is the format's business.)
 #[must_use]
-pub fn kept(history: &[Entry], policy: Retention, now: i64, limit: usize) -> Vec<bool> {
+pub fn kept(history: &[Entry], policy: Retention, now: i64) -> Vec<bool> {
     let count = history.len();
     let within = now.saturating_sub(policy.within_seconds.try_into().unwrap_or(i64::MAX));
     let mut days = BTreeSet::new();
@@ -43,23 +43,7 @@ pub fn kept(history: &[Entry], policy: Retention, now: i64, limit: usize) -> Vec
         let daily = (days.len() as u64) < policy.daily && days.insert(day);
         keep[at] = entry.tagged || floor || last || daily || entry.time > within;
     }
-    let mut surplus = keep.iter().filter(|kept| **kept).count().saturating_sub(limit);
-    for tagged in [false, true] {
-        for at in 0..count.saturating_sub(1) {
-            if surplus > 0 && keep[at] && history[at].tagged == tagged {
-                keep[at] = false;
-                surplus -= 1;
-            }
-        }
-    }
     keep
-}
-
-/// The lineage with one more, cut to its last `limit`.
-#[must_use]
-pub fn lineage_with<I: Clone>(lineage: &[I], id: &I, limit: usize) -> Vec<I> {
-    let skip = (lineage.len() + 1).saturating_sub(limit.max(1));
-    lineage.iter().chain([id]).skip(skip).cloned().collect()
 }
 
 #[cfg(test)]
@@ -76,7 +60,7 @@ mod tests {
     }
 
     fn hours_kept(hours: &[i64], policy: Retention) -> Vec<i64> {
-        let kept = kept(&at(hours), policy, NOW, 1000);
+        let kept = kept(&at(hours), policy, NOW);
         hours.iter().zip(kept).filter(|(_, kept)| *kept).map(|(hours, _)| *hours).collect()
     }
 
@@ -93,22 +77,16 @@ mod tests {
     #[test]
     fn what_was_head_within_the_hour_is_kept() {
         let history = [7200, 4000, 3000, 60].map(|ago| Entry { time: NOW - ago, tagged: false });
-        assert_eq!(kept(&history, NONE, NOW, 1000), [false, true, true, true]);
+        assert_eq!(kept(&history, NONE, NOW), [false, true, true, true]);
     }
 
     #[test]
-    fn a_full_history_gives_up_untagged_ones_first() {
-        let mut history = at(&[50, 40, 30, 20, 10]);
-        history[0].tagged = true;
-        let policy = Retention { last: 5, ..NONE };
-        assert_eq!(kept(&history, policy, NOW, 3), [true, false, false, true, true]);
-        assert_eq!(kept(&history, policy, NOW, 1), [false, false, false, false, true]);
-    }
-
-    #[test]
-    fn a_lineage_is_cut_at_its_old_end() {
-        assert_eq!(lineage_with(&[1, 2, 3], &4, 256), [1, 2, 3, 4]);
-        assert_eq!(lineage_with(&[1, 2, 3], &4, 3), [2, 3, 4]);
+    fn tags_and_the_last_hour_stay_however_many_they_are() {
+        let (tagged, busy) = (12_000_i64, 15_000_i64);
+        let old = (0..tagged).map(|n| Entry { time: NOW - 40 * DAY_SECONDS + n, tagged: true });
+        let young = (0..busy).map(|n| Entry { time: NOW - 3000 + n / 5, tagged: false });
+        let history: Vec<Entry> = old.chain(young).collect();
+        assert!(kept(&history, NONE, NOW).into_iter().all(|kept| kept));
     }
 
     proptest! {
@@ -120,11 +98,11 @@ mod tests {
             times.sort();
             let history: Vec<Entry> = times.iter().map(|(ago, tagged)| Entry { time: NOW - 40 * DAY_SECONDS + ago, tagged: *tagged }).collect();
             let policy = Retention { last, within_seconds, daily };
-            let first = kept(&history, policy, NOW, 1000);
+            let first = kept(&history, policy, NOW);
             prop_assert!(*first.last().unwrap());
             prop_assert!(history.iter().zip(&first).all(|(entry, kept)| *kept || !entry.tagged));
             let rest: Vec<Entry> = history.iter().zip(&first).filter(|(_, kept)| **kept).map(|(entry, _)| *entry).collect();
-            prop_assert!(kept(&rest, policy, NOW, 1000).iter().all(|kept| *kept));
+            prop_assert!(kept(&rest, policy, NOW).iter().all(|kept| *kept));
         }
     }
 }

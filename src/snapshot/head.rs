@@ -139,9 +139,7 @@ impl Head {
     /// history stay.
     #[must_use]
     pub fn next(&self, id: SnapshotId, written: Written) -> Self {
-        let mut lineage = self.lineage.clone();
-        lineage.push(id);
-        lineage.drain(..lineage.len().saturating_sub(LINEAGE_LIMIT));
+        let lineage = lineage_with(&self.lineage, id, LINEAGE_LIMIT);
         Self {
             format: HEAD_FORMAT,
             seq: id.seq(),
@@ -178,14 +176,6 @@ impl Head {
         self.history.iter().find(|entry| entry.snapshot == *id)
     }
 
-    /// The snapshots whose catch-up may still be on its way where the newest mirror was built from that of
-    /// `built_from`: those after it, oldest first; all that are known if there is none, or if it is no ancestor.
-    #[must_use]
-    pub fn recent(&self, built_from: Option<&SnapshotId>) -> &[SnapshotId] {
-        let known = built_from.and_then(|from| self.lineage.iter().position(|id| id == from));
-        known.and_then(|at| self.lineage.get(at + 1..)).unwrap_or(&self.lineage)
-    }
-
     /// The number of the next commit.
     #[must_use]
     pub const fn next_seq(&self) -> u64 {
@@ -202,19 +192,6 @@ impl Head {
     #[must_use]
     pub fn knows(&self, id: &SnapshotId) -> bool {
         self.has_in_lineage(id) || self.history.iter().any(|entry| entry.snapshot == *id)
-    }
-
-    /// Whether the lineage still reaches the birth, so that nothing of this workspace's life is missing in it.
-    #[must_use]
-    pub fn reaches_birth(&self) -> bool {
-        self.has_in_lineage(&self.birth)
-    }
-
-    /// Whether `id` is older than anything the lineage holds: then its absence there proves nothing. Missing *within*
-    /// the lineage it is no ancestor (a head that went back).
-    #[must_use]
-    pub fn is_older_than_lineage(&self, id: &SnapshotId) -> bool {
-        !self.reaches_birth() && self.lineage.first().is_some_and(|first| id.seq() < first.seq())
     }
 
     /// The bytes of head.json.
@@ -312,6 +289,15 @@ impl Head {
             (_, Some(_)) => Ok(()),
         }
     }
+}
+
+/// The lineage with one more, cut to its last `limit`.
+#[must_use]
+pub fn lineage_with<I: Clone>(lineage: &[I], id: I, limit: usize) -> Vec<I> {
+    let mut lineage = lineage.to_vec();
+    lineage.push(id);
+    lineage.drain(..lineage.len().saturating_sub(limit.max(1)));
+    lineage
 }
 
 /// A writer's name, cut to what readers take.

@@ -20,7 +20,7 @@ mod succession;
 mod tree;
 
 pub use error::FormatError;
-pub use head::{HEAD_FORMAT, HISTORY_LIMIT, Head, HeadState, HistoryEntry, LINEAGE_LIMIT, Written};
+pub use head::{HEAD_FORMAT, HISTORY_LIMIT, Head, HeadState, HistoryEntry, LINEAGE_LIMIT, Written, lineage_with};
 pub use id::{Gc, SnapshotId, WriteId};
 pub use keys::{PackId, Stored, pack_key};
 pub use mirror::{MIRROR_FORMAT, Mirror, MirrorHeader, MirrorRow, MirrorRows, Mirrored};

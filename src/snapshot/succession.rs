@@ -152,7 +152,8 @@ impl Head {
     }
 
     /// Keeps the history within what readers take, by forgetting the oldest without tags: a full history never stops a
-    /// commit.
+    /// commit. (Nothing else goes before its time: those with tags fill half of it at most, and thousands of commits in
+    /// one hour are what it takes to lose one of that hour.)
     fn fit_history(&mut self) {
         let mut bytes: usize = self.history.iter().map(length).sum();
         let mut entries = self.history.len();

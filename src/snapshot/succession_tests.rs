@@ -103,15 +103,6 @@ fn retention_never_takes_the_present() {
 }
 
 #[test]
-fn recent_is_what_came_after_the_mirror_that_the_mirror_was_built_from() {
-    let head = live(Some(&live(Some(&live(None, None)), None)), None);
-    assert_eq!(head.recent(Some(&id(1))), [id(2), id(3)]);
-    assert_eq!(head.recent(Some(&id(3))), []);
-    assert_eq!(head.recent(None), [id(1), id(2), id(3)]);
-    assert_eq!(head.recent(Some(&SnapshotId::new(2, [99; 6]))), [id(1), id(2), id(3)]);
-}
-
-#[test]
 fn a_full_history_forgets_the_oldest_without_tags_and_stops_no_commit() {
     let mut head = live(Some(&live(None, None)), None).tagged(&id(1), "kept", written(3)).unwrap();
     let entry = |seq: u64, writer: &str| HistoryEntry {

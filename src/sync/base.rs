@@ -5,7 +5,7 @@ use super::{
     remote::{HeadAt, read_tree},
 };
 use crate::{
-    plan::{self, Ancestry, Base, Numbered, Past, Present, TreeRows, base, theirs_over},
+    plan::{self, Ancestry, Base, Cas, Numbered, Past, Present, TreeRows, base, theirs_over},
     rows::{Removed, Rows},
     snapshot::{HeadState, SnapshotId},
     state::Mine,
@@ -70,6 +70,16 @@ pub(super) async fn theirs_of(
         theirs_over(origin, before, TreeRows { rows: &rows, removed: &removed })
     };
     Ok((theirs, removed))
+}
+
+/// Whether this head surely descends from what the directory took in.
+pub(super) fn descends(mine: &Mine, head: &HeadAt) -> bool {
+    with_past(mine, Some(head), plan::descends)
+}
+
+/// What became of a write of head, by the head that was found after it.
+pub(super) fn after_cas(is_ours: bool, is_old: bool, mine: &Mine, head: Option<&HeadAt>) -> Cas {
+    with_past(mine, head, |past, present| plan::after_cas(is_ours, is_old, past, present))
 }
 
 /// Whether the workspace this directory belongs to was deleted, or made anew.

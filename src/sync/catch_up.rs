@@ -299,7 +299,7 @@ impl CatchingUp<'_> {
             Some(old) => old.whole.header.built_from,
             None => begun.built_from,
         };
-        let ids = self.head.head.recent(from.as_ref()).iter().filter(|id| **id != begun.id);
+        let ids = plan::recent(&self.head.head.lineage, from.as_ref()).iter().filter(|id| **id != begun.id);
         let ids: Vec<&SnapshotId> = ids.rev().collect();
         let trees = ids.into_iter().enumerate().map(|(n, id)| async move {
             if let Some((_, rows)) = self.at_hand.iter().find(|(at_hand, _)| at_hand == id) {

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 
 use super::{
     Setting, SyncError,
-    base::is_gone,
+    base::{descends, is_gone},
     commit_notes::remember,
     control::Control,
     first_live,
@@ -311,8 +311,7 @@ impl<'a> Committer<'a> {
             return Err(SyncError::Deleted(self.url.clone(), self.config.dir.display().to_string()));
         }
         // A head that descends from what this directory took in proves as much, and stays in the lineage longer.
-        let mine = self.mine.snapshot.as_deref().and_then(|id| id.parse().ok());
-        if let Some(at) = head.filter(|at| mine.is_some_and(|mine| at.head.has_in_lineage(&mine))) {
+        if let Some(at) = head.filter(|at| descends(&self.mine, at)) {
             let seen = at.head.snapshot.map(|id| id.to_string());
             if seen.is_some() && self.mine.seen != seen {
                 let mine = Mine { seen, seq: self.mine.seq.max(at.head.seq), ..self.mine.clone() };

@@ -17,7 +17,7 @@ use super::{
     import::hash_object,
     live_commit::Theirs,
     packs::{Packer, Wanted},
-    publish::{next_head, publish},
+    publish::{next_head, publish_for},
     remote::{HeadAt, present_tree, random},
     session::with_noted_abilities,
 };
@@ -98,7 +98,7 @@ pub(super) async fn explain(
     rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
     let next = next_head(&committer.store, head, quiet, false, &rows, theirs.removed.clone()).await?;
     // Lost or won: the next try reads what there is now.
-    publish(&committer.store, head, &next).await?;
+    publish_for(&committer.mine, &committer.store, head, &next).await?;
     Ok(true)
 }
 

@@ -20,7 +20,7 @@ use super::{
     local::{Local, Part},
     making::{contents, counts, cuts_of, encode, place},
     packs::Packer,
-    publish::{Published, publish, put_tree},
+    publish::{Published, publish_for, put_tree},
     remote::{HeadAt, is_still, present_tree, random, written},
     retain::retain,
     session::{owners, with_abilities, with_noted_abilities},
@@ -155,7 +155,7 @@ impl Committer<'_> {
         retain(&mut next, self.config, now);
         let noted = self.note_pending(&next, &ours)?;
         let begun = Instant::now();
-        let published = publish(&self.store, head, &next).await?;
+        let published = publish_for(&self.mine, &self.store, head, &next).await?;
         control.head_took(begun.elapsed());
         let at = match published {
             Published::Won(at) => at,

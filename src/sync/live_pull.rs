@@ -24,7 +24,7 @@ use super::{
 use crate::{
     plan::{
         Content, Contents, Explained, Held, ImportOptions, Merged, Mirror, Object, Outside, Refusal, RefusedKey,
-        Unread, Wanted, outside, wanted,
+        Unread, Wanted, outside, recent, wanted,
     },
     rows::{ETag, Kind, RelPath, Row, Rows},
     snapshot::{self, HeadState, SnapshotId, Tree},
@@ -345,14 +345,8 @@ impl Live {
     /// Reads the recent snapshots; of each only what may explain something is kept.
     async fn read_recent(&mut self, store: &Store) -> Result<(), SyncError> {
         let present = self.head.head.snapshot;
-        let ids: Vec<SnapshotId> = self
-            .head
-            .head
-            .recent(self.built_from.as_ref())
-            .iter()
-            .filter(|id| Some(**id) != present)
-            .copied()
-            .collect();
+        let recent = recent(&self.head.head.lineage, self.built_from.as_ref());
+        let ids: Vec<SnapshotId> = recent.iter().filter(|id| Some(**id) != present).copied().collect();
         let missing: BTreeSet<RelPath> = self.outside.missing.keys().cloned().collect();
         let others = self.outside.edits.keys().chain(self.outside.read.keys());
         let asked: BTreeSet<RelPath> = others.cloned().chain(missing.iter().cloned()).collect();

@@ -10,7 +10,7 @@ use super::{
     commit::{Attempt, Committer},
     live_tree::{LiveTree, Outcome},
     local::{Local, needed, not_deleted, stored_rows, undeleted, with_versions},
-    publish::{Published, next_head, publish},
+    publish::{Published, next_head, publish_for},
     remote::present_tree,
     room::Room,
     session::{owners, with_abilities, with_noted_abilities},
@@ -92,7 +92,7 @@ impl Committer<'_> {
         let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
         let next = next_head(&self.store, head, quiet, is_partial, &rows, tombstones).await?;
         let noted = self.note_pending(&next, &ours)?;
-        match publish(&self.store, head, &next).await? {
+        match publish_for(&self.mine, &self.store, head, &next).await? {
             Published::Won(_) => {}
             Published::Lost => return Ok(None),
             Published::Gone => {

@@ -9,11 +9,14 @@ use bytes::Bytes;
 
 use super::{
     SyncError,
+    base::after_cas,
     remote::{HeadAt, is_still, random, read_head, written},
 };
 use crate::{
+    plan::Cas,
     rows::{Pieces, Removed, Row, Rows},
     snapshot::{HEAD_KEY, Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
+    state::Mine,
     store::{Abilities, MAX_WHOLE, Probed, Put, PutIf, Store},
 };
 
@@ -34,8 +37,18 @@ pub(super) enum Published {
     Gone,
 }
 
-/// Moves head from `old` to `new`.
+/// Moves head from `old` to `new`, for somebody without a directory that belongs to the workspace.
 pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> Result<Published, SyncError> {
+    publish_for(&Mine::default(), store, old, new).await
+}
+
+/// Moves head from `old` to `new`, for a directory with this past: which heads are still those of its workspace.
+pub(super) async fn publish_for(
+    mine: &Mine,
+    store: &Store,
+    old: Option<&HeadAt>,
+    new: &Head,
+) -> Result<Published, SyncError> {
     new.check().map_err(|error| SyncError::format(&error, "the new head.json", &store.url()))?;
     let bytes = Bytes::from(new.encode());
     let mut pause = Duration::from_millis(100);
@@ -60,19 +73,17 @@ pub(super) async fn publish(store: &Store, old: Option<&HeadAt>, new: &Head) -> 
             Put::Refused | Put::Missing => refused += 1,
             Put::Uncertain(error) => last = Some(error),
         }
-        match (read_head(&store).await?, old) {
-            (Some(now), _) if is_ours(&now.head, old.map(|old| &old.head), new) => {
-                let is_on_top = now.head.write_id == new.write_id;
-                return Ok(Published::Won(Some(Box::new(now)).filter(|_| is_on_top)));
+        let now = read_head(&store).await?;
+        let is_ours = now.as_ref().is_some_and(|now| is_ours(&now.head, old.map(|old| &old.head), new));
+        let is_old = now.as_ref().map(|now| &now.etag) == old.map(|old| &old.etag);
+        match after_cas(is_ours, is_old, mine, now.as_ref()) {
+            Cas::Durable => {
+                let on_top = now.filter(|now| now.head.write_id == new.write_id);
+                return Ok(Published::Won(on_top.map(Box::new)));
             }
-            (Some(now), Some(old)) if now.etag == old.etag => {}
-            (None, None) => {}
-            (None, Some(_)) => return Ok(Published::Gone),
-            (Some(now), _) if now.head.state == HeadState::Deleted && new.state != HeadState::Deleted => {
-                return Ok(Published::Gone);
-            }
-            (Some(now), Some(_)) if now.head.birth != new.birth => return Ok(Published::Gone),
-            (Some(_), _) => return Ok(Published::Lost),
+            Cas::Again => {}
+            Cas::Gone => return Ok(Published::Gone),
+            Cas::Lost => return Ok(Published::Lost),
         }
         // Refused, and nobody else has moved it: there are servers that refuse what matches.
         if known.is_none() && refused >= TRUSTED {

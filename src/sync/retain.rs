@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::{
     config::Config,
     plan::{Entry, Retention, kept},
-    snapshot::{HISTORY_LIMIT, Head},
+    snapshot::Head,
 };
 
 /// Forgets the kept snapshots that `STOPOVER_KEEP_*` does not want. The present one, tagged ones and whatever was head
@@ -22,7 +22,7 @@ pub(super) fn retain(head: &mut Head, config: &Config, now: Timestamp) {
         .iter()
         .map(|entry| Entry { time: entry.time.as_second(), tagged: !entry.tags.is_empty() })
         .collect();
-    let mut keep = kept(&history, policy, now.as_second(), HISTORY_LIMIT).into_iter();
+    let mut keep = kept(&history, policy, now.as_second()).into_iter();
     // What nobody decided on stays.
     head.history.retain(|_| keep.next().unwrap_or(true));
 }

@@ -10,10 +10,11 @@ use std::{
 use stopover::{
     plan::{
         Base, Cas, Content, Contents, Ended, Entry, Explained, Groups, Held, ImportOptions, Met, Mirror, Named, Object,
-        Order, Past, Present, Request, Retention, Seen, There, Uploads, after_cas, base, catch_up, is_gone, kept,
-        lineage_with, merge3, met, next_mirror, outside, recent, roots, stored_part, sweep, units, wanted,
+        Order, Past, Present, Request, Retention, Seen, There, Uploads, after_cas, base, catch_up, descends, is_gone,
+        kept, merge3, met, next_mirror, outside, recent, roots, stored_part, sweep, units, wanted,
     },
     rows::{Hash, Kind, RelPath, Rows},
+    snapshot::lineage_with,
 };
 
 use super::world::{Body, Change, Claim, Head, Id, Key, LINEAGE, Reply, Rule, Shared, World, etag, file, files};
@@ -45,8 +46,8 @@ async fn read_head(shared: &Shared, me: usize) -> Option<(u64, Head)> {
         if let Some(id) = head.snapshot {
             writer.read.push((id, head.lineage.clone()));
         }
-        let known = [writer.mine, writer.seen].into_iter().flatten().any(|id| head.lineage.contains(&id));
-        if uses_seen && known && writer.birth == Some(head.birth) {
+        let past = past_of(&writer.mine, &writer.seen, &writer.birth);
+        if uses_seen && descends(&past, &head.present(false)) {
             writer.seen = head.snapshot;
         }
     }
@@ -325,7 +326,8 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
             let now = found.as_ref();
             let is_old = now.map(|(tag, _)| *tag) == Some(tag);
             let present = now.map_or(Present::Nothing, |(now, head)| head.present(writer.tombstone == Some(*now)));
-            match after_cas(&id, is_old, &past, &present) {
+            let is_ours = now.is_some_and(|(_, head)| head.lineage.contains(&id));
+            match after_cas(is_ours, is_old, &past, &present) {
                 Cas::Durable => break true,
                 Cas::Again => {}
                 Cas::Gone if checks_birth || matches!(present, Present::Tombstone { .. } | Present::Nothing) => {
@@ -397,7 +399,7 @@ fn next_head(shared: &Shared, head: &Head, id: Id) -> Head {
     history.push((id, now));
     let entries: Vec<Entry> = history.iter().map(|(_, time)| Entry { time: *time, tagged: false }).collect();
     let policy = Retention { last: 2, within_seconds: 0, daily: 0 };
-    let keep = kept(&entries, policy, now, 100);
+    let keep = kept(&entries, policy, now);
     let history: Vec<(Id, i64)> =
         history.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(entry, _)| entry).collect();
     Head {
@@ -405,7 +407,7 @@ fn next_head(shared: &Shared, head: &Head, id: Id) -> Head {
         snapshot: Some(id),
         mirror: finished.or(head.mirror),
         write_id,
-        lineage: lineage_with(&head.lineage, &id, LINEAGE),
+        lineage: lineage_with(&head.lineage, id, LINEAGE),
         kept: history.iter().map(|(id, _)| *id).collect(),
         history,
         ..head.clone()
