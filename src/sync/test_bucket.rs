@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
     sync::{Arc, Mutex},
 };
 
@@ -63,6 +62,11 @@ pub(super) enum Fate {
     Refused(u16, &'static str),
     /// It is done, and the answer is a 500.
     Lost,
+    /// The connection ends instead of an answer.
+    Cut {
+        /// Whether it was done before.
+        applied: bool,
+    },
     /// It waits for ever.
     Hangs,
 }
@@ -185,7 +189,12 @@ impl Drop for Bucket {
 
 type Answer = Response<Full<Bytes>>;
 
-async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+/// What ends a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("so the test wants it")]
+struct Cut;
+
+async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Cut> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let key = head.uri.path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
@@ -201,6 +210,12 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer,
         Fate::Lost => {
             serve(&mut inner.shelf.lock().unwrap(), &asked, &head.headers, body);
             error(500, "InternalError")
+        }
+        Fate::Cut { applied } => {
+            if applied {
+                serve(&mut inner.shelf.lock().unwrap(), &asked, &head.headers, body);
+            }
+            return Err(Cut);
         }
         Fate::Hangs => {
             inner.hangs.notify_one();
