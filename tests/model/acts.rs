@@ -17,7 +17,7 @@ use stopover::{
     snapshot::lineage_with,
 };
 
-use super::world::{Body, Change, Claim, Head, Id, Key, LINEAGE, Reply, Rule, Shared, World, etag, file, files};
+use super::world::{Body, Change, Claim, Handed, Head, Id, Key, LINEAGE, Reply, Rule, Shared, World, etag, file, files};
 
 /// One request's time: anything may happen before it.
 async fn tick() {
@@ -34,6 +34,9 @@ async fn read_head(shared: &Shared, me: usize) -> Option<(u64, Head)> {
     tick().await;
     let mut world = shared.borrow_mut();
     let found = world.head.clone();
+    if world.writers[me].lost {
+        remember(&mut world, me);
+    }
     let uses_seen = world.rule(Rule::Seen);
     if let Some((_, head)) = &found {
         let writer = &mut world.writers[me];
@@ -52,6 +55,24 @@ async fn read_head(shared: &Shared, me: usize) -> Option<(u64, Head)> {
         }
     }
     found
+}
+
+/// O, `mine` and `birth` are the pulled snapshot's, as PID 1 remembers it.
+fn remember(world: &mut World, me: usize) {
+    let handed = world.writers[me].handed;
+    let origin = handed.pulled.and_then(|id| world.tree(&id).map(|(rows, ..)| rows.clone()));
+    let present = world.head.as_ref().map(|(_, head)| head.birth);
+    let knows = world.rule(Rule::HandedOver);
+    let writer = &mut world.writers[me];
+    (writer.mine, writer.seen, writer.origin) = (handed.pulled, handed.pulled, origin);
+    // Off: whatever lives there now is taken for what was pulled, and nobody knows of tombstones.
+    writer.birth = if knows { handed.birth } else { handed.pulled.and(present) };
+    writer.tombstone = handed.tombstone.filter(|_| knows);
+    if handed.birth.is_none() {
+        // Whether it committed since, and where, was in the notes alone.
+        writer.life = None;
+    }
+    writer.lost = false;
 }
 
 /// Whether heads that the directory read prove that `mine` is an ancestor of this lineage.
@@ -92,6 +113,7 @@ pub(crate) async fn commit(shared: Shared, me: usize) {
         }
         Committed::Gone => {
             shared.borrow_mut().count("gone");
+            shared.borrow_mut().check_gone(me);
             shared.borrow_mut().writers[me] = super::world::Writer::default();
         }
         Committed::Failed => {}
@@ -327,7 +349,10 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
             let is_old = now.map(|(tag, _)| *tag) == Some(tag);
             let present = now.map_or(Present::Nothing, |(now, head)| head.present(writer.tombstone == Some(*now)));
             let is_ours = now.is_some_and(|(_, head)| head.lineage.contains(&id));
+            let is_race = writer.birth.is_none() && head.deleted && now.is_some_and(|(_, now)| !now.deleted);
             match after_cas(is_ours, is_old, &past, &present) {
+                // Off: what another made anew over the same tombstone is taken for a deletion of our own.
+                Cas::Lost if is_race && !shared.borrow().rule(Rule::FirstCommitsRace) => return Committed::Gone,
                 Cas::Durable => break true,
                 Cas::Again => {}
                 Cas::Gone if checks_birth || matches!(present, Present::Tombstone { .. } | Present::Nothing) => {
@@ -644,7 +669,8 @@ async fn try_pull(shared: &Shared, me: usize) -> bool {
         .collect();
     writer.origin = Some(rows);
     (writer.mine, writer.seen, writer.birth, writer.life) = (Some(id), Some(id), Some(head.birth), Some(head.birth));
-    (writer.pending, writer.tombstone, writer.pulled, writer.ready) = (None, None, Some(id), true);
+    (writer.pending, writer.tombstone, writer.began, writer.ready) = (None, None, None, true);
+    writer.handed = Handed { pulled: Some(id), birth: Some(head.birth), tombstone: None };
     writer.refused.extend(result.refused);
     world.say(said);
     true
@@ -686,6 +712,8 @@ async fn import(shared: &Shared, me: usize, tag: u64, listing: &[Object]) -> boo
         dir: rows.clone(),
         origin: Some(rows),
         tombstone: Some(tag),
+        began: Some(tag),
+        handed: Handed { tombstone: Some(tag), ..Handed::default() },
         import: Some(mirror),
         ..super::world::Writer::default()
     };

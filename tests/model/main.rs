@@ -3,7 +3,9 @@
 //! head brought back. They decide by the planner's own functions; the invariants of DESIGN section 8 hold after every
 //! step. And each rule, switched off, is missed: the model finds what it prevents.
 //!
-//! `STOPOVER_MODEL_SEEDS=20000` runs more; `STOPOVER_MODEL_SEED=17` tells one run step by step.
+//! Histories are drawn by `proptest`, each from its number, and one that ends badly is shrunk to the few steps it takes.
+//!
+//! `STOPOVER_MODEL_SEEDS=20000` runs more, `STOPOVER_MODEL_FROM=5000` others, `STOPOVER_MODEL_SEED=17` that one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod acts;
@@ -12,16 +14,25 @@ mod world;
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    fmt,
     future::Future,
     pin::Pin,
     rc::Rc,
     task::{Context, Waker},
 };
 
+use proptest::{
+    bool::weighted,
+    collection::vec,
+    prelude::{Strategy, any},
+    strategy::ValueTree,
+    test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
+};
 use world::{Rule, Shared, World};
 
 const WRITERS: usize = 3;
-const STEPS: usize = 700;
+/// How many steps a history has at most.
+const STEPS: usize = 1400;
 
 type Process = Option<Pin<Box<dyn Future<Output = ()>>>>;
 
@@ -46,20 +57,72 @@ struct Ran {
     stats: BTreeMap<&'static str, u64>,
 }
 
-/// One run, from one seed.
-fn run(seed: u64, off: Option<Rule>) -> Ran {
-    let shared: Shared = Rc::new(RefCell::new(World::new(seed, off, WRITERS)));
+/// A history to be: what kind of world it is, and who does what in it.
+#[derive(Clone, Debug)]
+struct Scenario {
+    outsiders: bool,
+    deletes: bool,
+    old_heads: bool,
+    losses: bool,
+    idle: bool,
+    steps: Vec<Step>,
+}
+
+/// Who may do what, and the number that everything else in it is drawn from.
+#[derive(Clone, Copy)]
+struct Step {
+    who: u8,
+    what: u8,
+    chance: u16,
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}:{}", self.who, self.what, self.chance)
+    }
+}
+
+fn scenario() -> impl Strategy<Value = Scenario> {
+    let step = (0..WRITERS as u8, 0..100_u8, any::<u16>()).prop_map(|(who, what, chance)| Step { who, what, chance });
+    let one_in = |n: f64| weighted(1.0 / n);
+    (one_in(2.0), one_in(4.0), one_in(5.0), one_in(3.0), one_in(3.0), vec(step, 0..=STEPS)).prop_map(
+        |(outsiders, deletes, old_heads, losses, idle, steps)| Scenario {
+            outsiders,
+            deletes,
+            old_heads,
+            losses,
+            idle,
+            steps,
+        },
+    )
+}
+
+/// The run with this number: the same on every machine.
+fn runner(number: u64) -> TestRunner {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    let config = Config { cases: 1, failure_persistence: None, max_shrink_time: 300_000, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
+}
+
+/// The history with this number.
+fn scenario_of(number: u64) -> Scenario {
+    scenario().new_tree(&mut runner(number)).unwrap().current()
+}
+
+/// Runs a history.
+fn run(scenario: &Scenario, off: Option<Rule>) -> Ran {
+    let shared: Shared = Rc::new(RefCell::new(World::new(scenario.outsiders, off, WRITERS)));
     let roll = |n: usize| shared.borrow_mut().below(n);
-    let (with_deletes, with_old_heads, with_losses) = (roll(4) == 0, roll(5) == 0, roll(3) == 0);
-    let lazy = roll(3);
     let mut writers: Vec<Process> = (0..WRITERS).map(|_| None).collect();
     let (mut pruner, mut deleter): (Process, Process) = (None, None);
-    for _ in 0..STEPS {
+    for step in &scenario.steps {
         if shared.borrow().violation.is_some() {
             break;
         }
-        let me = roll(WRITERS);
-        match roll(100) {
+        shared.borrow_mut().draw_from(step.chance);
+        let me = usize::from(step.who);
+        match step.what {
             0..60 => {
                 let running: Vec<usize> = (0..WRITERS).filter(|n| writers[*n].is_some()).collect();
                 let others = usize::from(pruner.is_some()) + usize::from(deleter.is_some());
@@ -74,7 +137,7 @@ fn run(seed: u64, off: Option<Rule>) -> Ran {
                 let ready = shared.borrow().writers[me].ready;
                 let polls = roll(4) == 0;
                 // One of the writers is mostly idle: the lineage grows past it.
-                if me == 2 && lazy == 0 && ready && roll(8) > 0 {
+                if me == 2 && scenario.idle && ready && roll(8) > 0 {
                     writers[me] = Some(Box::pin(acts::poll_head(Rc::clone(&shared), me)));
                 } else if !ready || roll(10) == 0 {
                     writers[me] = Some(Box::pin(acts::pull(Rc::clone(&shared), me)));
@@ -102,7 +165,7 @@ fn run(seed: u64, off: Option<Rule>) -> Ran {
                     lose_container(&mut shared.borrow_mut(), me);
                 }
             }
-            93 if with_losses && writers[me].is_none() => lose_state(&mut shared.borrow_mut(), me),
+            93 if scenario.losses && writers[me].is_none() => lose_state(&mut shared.borrow_mut(), me),
             94 | 95 if shared.borrow().outsiders => {
                 let is_deleted = shared.borrow().head.as_ref().is_some_and(|(_, head)| head.deleted);
                 if !is_deleted {
@@ -110,11 +173,11 @@ fn run(seed: u64, off: Option<Rule>) -> Ran {
                 }
             }
             96 | 97 if pruner.is_none() => pruner = Some(Box::pin(acts::prune(Rc::clone(&shared)))),
-            98 if with_deletes && deleter.is_none() && roll(3) == 0 => {
+            98 if scenario.deletes && deleter.is_none() && roll(3) == 0 => {
                 deleter = Some(Box::pin(acts::delete(Rc::clone(&shared))));
             }
             // Not into a sweep: what it deletes is what the old head names.
-            99 if with_old_heads && pruner.is_none() && deleter.is_none() && roll(3) == 0 => {
+            99 if scenario.old_heads && pruner.is_none() && deleter.is_none() && roll(3) == 0 => {
                 bring_back(&mut shared.borrow_mut())
             }
             _ => {}
@@ -134,14 +197,15 @@ fn lose_container(world: &mut World, me: usize) {
     world.writers[me] = world::Writer::default();
 }
 
-/// `git clean -fdx`: O, `mine` and `birth` are the pulled snapshot's, read from the bucket.
+/// `git clean -fdx`: the next process that reads head finds no notes.
 fn lose_state(world: &mut World, me: usize) {
-    let Some(pulled) = world.writers[me].pulled else { return };
+    if !world.writers[me].ready {
+        return;
+    }
     world.say(format!("writer {me} loses its state"));
-    let rows = world.tree(&pulled).map(|(rows, ..)| rows.clone());
     let writer = &mut world.writers[me];
-    (writer.mine, writer.seen) = (rows.as_ref().map(|_| pulled), rows.as_ref().map(|_| pulled));
-    (writer.origin, writer.pending) = (rows, None);
+    (writer.mine, writer.seen, writer.birth, writer.origin) = (None, None, None, None);
+    (writer.pending, writer.tombstone, writer.lost) = (None, None, true);
     writer.refused.clear();
     writer.read.clear();
 }
@@ -174,6 +238,7 @@ fn bring_back(world: &mut World) {
 
 /// Everything ends well when nothing fails any more: live tree, head and a new container are one.
 fn settle(shared: &Shared, writers: &mut [Process], pruner: &mut Process, deleter: &mut Process) {
+    shared.borrow_mut().draw_from(0);
     shared.borrow_mut().calm = true;
     writers.iter_mut().chain([pruner, deleter]).for_each(finish);
     let late: Vec<_> = std::mem::take(&mut shared.borrow_mut().delayed);
@@ -235,43 +300,67 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
+/// Runs the history with this number, and makes it as short as it can be where it ends badly.
+fn check(number: u64, off: Option<Rule>) -> Result<BTreeMap<&'static str, u64>, (String, Scenario)> {
+    let stats = RefCell::new(BTreeMap::new());
+    let ended = runner(number).run(&scenario(), |scenario| {
+        let ran = run(&scenario, off);
+        *stats.borrow_mut() = ran.stats;
+        ran.violation.map_or(Ok(()), |violation| Err(TestCaseError::fail(violation)))
+    });
+    match ended {
+        Ok(()) => Ok(stats.into_inner()),
+        Err(TestError::Fail(why, scenario)) => Err((why.to_string(), scenario)),
+        Err(TestError::Abort(why)) => panic!("{why}"),
+    }
+}
+
 #[test]
 fn whatever_happens_nothing_committed_is_lost() {
-    if let Some(seed) = number("STOPOVER_MODEL_SEED") {
-        let ran = run(seed, None);
-        println!("{}\n{:?}", ran.log.join("\n"), ran.violation);
-        assert_eq!(ran.violation, None);
+    let (first, count) = match number("STOPOVER_MODEL_SEED") {
+        Some(seed) => (seed, 1),
+        None => (number("STOPOVER_MODEL_FROM").unwrap_or(0), number("STOPOVER_MODEL_SEEDS").unwrap_or(300)),
+    };
+    let begun = std::time::Instant::now();
+    let mut stats: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in first..first + count {
+        match check(seed, None) {
+            Ok(found) => found.into_iter().for_each(|(what, n)| *stats.entry(what).or_default() += n),
+            Err((why, scenario)) => panic!(
+                "seed {seed}: {why}\n{scenario:?}\n{}\nSTOPOVER_MODEL_SEED={seed} runs it again",
+                run(&scenario, None).log.join("\n")
+            ),
+        }
+    }
+    println!("{count} seeds in {:?}: {stats:?}", begun.elapsed());
+    if count == 1 {
+        println!("{}", run(&scenario_of(first), None).log.join("\n"));
         return;
     }
-    let seeds = number("STOPOVER_MODEL_SEEDS").unwrap_or(300);
-    let begun = std::time::Instant::now();
-    let first = number("STOPOVER_MODEL_FROM").unwrap_or(0);
-    let mut stats: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in first..first + seeds {
-        let ran = run(seed, None);
-        for (what, n) in ran.stats {
-            *stats.entry(what).or_default() += n;
-        }
-        if let Some(violation) = ran.violation {
-            let tail = ran.log.len().saturating_sub(60);
-            panic!(
-                "seed {seed}: {violation}\n{}\nSTOPOVER_MODEL_SEED={seed} tells all of it",
-                ran.log[tail..].join("\n")
-            );
-        }
-    }
-    println!("{seeds} seeds in {:?}: {stats:?}", begun.elapsed());
     for what in ["commits", "lost races", "partial", "catch-ups", "pulls", "prunes", "deletes", "imports", "gone"] {
         assert!(stats.get(what).is_some_and(|n| *n > 0), "the model never sees {what}: {stats:?}");
     }
 }
 
-/// How many seeds it may take to miss a rule.
+#[test]
+fn what_goes_wrong_is_told_in_few_steps() {
+    let off = Some(Rule::MergeBase);
+    let number = (0..BOUND).find(|number| run(&scenario_of(*number), off).violation.is_some()).unwrap();
+    let (why, scenario) = check(number, off).unwrap_err();
+    println!("{} steps of {}: {why}", scenario.steps.len(), scenario_of(number).steps.len());
+    assert!(scenario.steps.len() <= 80, "{scenario:?}");
+    assert_eq!(run(&scenario, off).violation.as_deref(), Some(&*why));
+    assert_eq!(run(&scenario, None).violation, None, "with the rule it ends well");
+}
+
+/// How many histories it may take to miss a rule.
 const BOUND: u64 = 1500;
 
 fn missed(rule: Rule) {
-    let found = (0..BOUND).find_map(|seed| run(seed, Some(rule)).violation.map(|violation| (seed, violation)));
-    let Some((seed, violation)) = found else { panic!("{rule:?} is off, and {BOUND} seeds miss nothing") };
+    let ends_badly = |number| run(&scenario_of(number), Some(rule)).violation.map(|violation| (number, violation));
+    let Some((seed, violation)) = (0..BOUND).find_map(ends_badly) else {
+        panic!("{rule:?} is off, and {BOUND} seeds miss nothing")
+    };
     println!("{rule:?} off: seed {seed}: {violation}");
 }
 
@@ -295,4 +384,6 @@ each_rule_is_needed! {
     snapshots_since_the_mirror_before_explain_objects: Recent,
     what_nobody_explains_is_not_overwritten: OutsideEdits,
     a_delete_moves_head_before_each_sweep: DeleteMovesHeadEachRound,
+    who_lost_his_notes_is_told_where_he_belongs: HandedOver,
+    a_first_commit_may_lose_its_race_too: FirstCommitsRace,
 }

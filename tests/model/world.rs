@@ -29,6 +29,8 @@ pub(crate) enum Rule {
     Recent,
     OutsideEdits,
     DeleteMovesHeadEachRound,
+    HandedOver,
+    FirstCommitsRace,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +120,14 @@ pub(crate) enum Reply {
     Unknown,
 }
 
+/// What a pull told.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Handed {
+    pub(crate) pulled: Option<Id>,
+    pub(crate) birth: Option<Id>,
+    pub(crate) tombstone: Option<u64>,
+}
+
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Writer {
     pub(crate) ready: bool,
@@ -131,14 +141,18 @@ pub(crate) struct Writer {
     pub(crate) import: Option<Mirror>,
     pub(crate) refused: BTreeMap<RelPath, ETag>,
     /// What PID 1 remembers.
-    pub(crate) pulled: Option<Id>,
+    pub(crate) handed: Handed,
+    /// Whether the notes are gone.
+    pub(crate) lost: bool,
+    /// The truth, for the invariants: the birth of the workspace that it belongs to, and the tombstone it began from.
     pub(crate) life: Option<Id>,
+    pub(crate) began: Option<u64>,
     /// Every head that this directory read.
     pub(crate) read: Vec<(Id, Vec<Id>)>,
 }
 
 pub(crate) struct World {
-    random: u64,
+    random: Option<u64>,
     pub(crate) off: Option<Rule>,
     pub(crate) clock: i64,
     pub(crate) count: u64,
@@ -185,9 +199,9 @@ pub(crate) fn etag(n: u64) -> ETag {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, off: Option<Rule>, writers: usize) -> Self {
+    pub(crate) fn new(outsiders: bool, off: Option<Rule>, writers: usize) -> Self {
         let mut world = Self {
-            random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678,
+            random: None,
             off,
             clock: 1_000_000,
             count: 0,
@@ -197,7 +211,7 @@ impl World {
             delayed: Vec::new(),
             writers: vec![Writer::default(); writers],
             calm: false,
-            outsiders: false,
+            outsiders,
             outsider_came: false,
             unexplained: false,
             overflowed: false,
@@ -211,7 +225,6 @@ impl World {
             log: Vec::new(),
             stats: BTreeMap::new(),
         };
-        world.outsiders = world.one_in(2);
         world.begin();
         world
     }
@@ -260,16 +273,20 @@ impl World {
         self.off != Some(rule)
     }
 
-    pub(crate) fn roll(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    /// From now on everything is drawn from this number: a step that goes leaves the others what they were. 0 is for
+    /// what is nothing special.
+    pub(crate) fn draw_from(&mut self, chance: u16) {
+        self.random = (chance > 0).then(|| u64::from(chance).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678);
     }
 
+    /// Below `limit`, and the last of them is nothing special.
     pub(crate) fn below(&mut self, limit: usize) -> usize {
-        (self.roll() % limit.max(1) as u64) as usize
+        let Some(random) = &mut self.random else { return limit.saturating_sub(1) };
+        *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % limit.max(1) as u64) as usize
     }
 
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
@@ -535,6 +552,19 @@ impl World {
         if let Some((hash, whence)) = lost {
             let text = format!("I2/I3/I4: {hash:?} ({whence}) is nowhere after {after}");
             self.fail(text);
+        }
+    }
+
+    /// A writer says that its workspace was deleted, and its container ends with all that it has.
+    pub(crate) fn check_gone(&mut self, me: usize) {
+        let Some((tag, head)) = self.head.clone() else { return };
+        let writer = &self.writers[me];
+        let is_its_own = match head.deleted {
+            true => writer.began == Some(tag),
+            false => writer.life.is_none_or(|life| life == head.birth),
+        };
+        if is_its_own {
+            self.fail(format!("gone: writer {me} of {:?} gives up, and head is {:?}", writer.life, head.snapshot));
         }
     }
 
