@@ -66,6 +66,8 @@ fn main() -> ExitCode {
         checkpoints_repeat_one_at_a_time,
         commands_stand_around_a_checkpoint_and_a_failing_first_one_skips_it,
         whoever_asks_gets_exit_code_and_receipt,
+        an_idle_container_has_head_read_where_no_checkpoint_does,
+        a_stop_does_not_wait_for_a_look_at_head,
         who_asks_for_durable_is_answered_at_that_point,
         those_who_ask_during_a_commit_share_the_next_one,
         a_request_that_a_stop_overtakes_is_answered_by_the_last_commit,
@@ -96,6 +98,8 @@ fn supervisor(words: Vec<String>) -> ExitCode {
     let around = Surroundings {
         program: env::current_exe().expect("own path"),
         termination_log: env::var_os("STAGE_TERMINATION_LOG").map_or_else(|| "/nowhere".into(), PathBuf::from),
+        look: env::var("STAGE_LOOK_EVERY")
+            .map_or(Duration::from_secs(3600), |text| Duration::from_millis(text.parse().expect("milliseconds"))),
     };
     let command = words.into_iter().skip(1).map(Into::into).collect();
     ExitCode::from(supervise::run_in(&loaded.config, command, Vec::new(), &around))
@@ -115,6 +119,7 @@ fn stand_in(name: &str, words: &str) -> ! {
     let handover = Handover::from_words(words).expect("words");
     let role = match (name, handover.control.is_some()) {
         ("commit", true) => "last",
+        ("commit", false) if handover.look => "look",
         ("commit", false) => "checkpoint",
         _ => name,
     };
@@ -185,6 +190,7 @@ fn default_steps(role: &str) -> &'static str {
         "pull" => "receipt:0000000001-0123456789ab 7 8\\n{\"files\":3};exit:0",
         "install" => "receipt:[]\\0\\0;exit:0",
         "checkpoint" => "receipt:{\"checkpoint\":true};exit:0",
+        "look" => "exit:0",
         _ => "listen;event:d;receipt:{\"durable\":true};exit:0",
     }
 }
@@ -676,6 +682,51 @@ fn whoever_asks_gets_exit_code_and_receipt() {
     life.term();
     assert_eq!(life.end(), 0);
     assert_eq!(supervise::request(&directory.join(".stopover"), Wait::All).expect("asks"), None, "nobody listens now");
+}
+
+fn an_idle_container_has_head_read_where_no_checkpoint_does() {
+    // No checkpoint, and none soon.
+    for checkpoint in ["off", "2h"] {
+        let life = Life::of(GENTLE).set("STOPOVER_CHECKPOINT", checkpoint).set("STAGE_LOOK_EVERY", "60");
+        let mut life = life.set("STAGE_LOOK", "exit:82").begin();
+        life.until("look begins beside the app");
+        wait_until("it goes on", || life.notes().iter().filter(|line| line.starts_with("look begins")).count() > 2);
+        life.term();
+        assert_eq!(life.end(), 0, "{}", life.log());
+        assert!(
+            life.log().contains("the workspace was deleted") && !life.log().contains("look at the workspace failed")
+        );
+        assert!(life.has("last begins beside the app") || life.has("last begins"));
+    }
+    // Who reads it anyway, or never commits, or has none.
+    for (name, value) in
+        [("STOPOVER_CHECKPOINT", "20ms"), ("STOPOVER_MODE", "read-only"), ("STOPOVER_WORKSPACE", "none")]
+    {
+        let (code, life) = Life::of("sleep 0.3").set("STAGE_LOOK_EVERY", "60").set(name, value).end();
+        assert_eq!(code, 0, "{}", life.log());
+        assert!(!life.notes().iter().any(|line| line.starts_with("look")), "{value}: {:?}", life.notes());
+    }
+}
+
+fn a_stop_does_not_wait_for_a_look_at_head() {
+    let life = Life::of(GENTLE).set("STAGE_LOOK_EVERY", "20").set("STOPOVER_CHECKPOINT", "off");
+    let mut life = life.set("STAGE_LOOK", "say:looking;sleep:60000").begin();
+    life.until("looking").term();
+    assert_eq!(life.end(), 0, "{}", life.log());
+    assert!(life.has("last ends"), "{:?}", life.notes());
+    assert!(!life.log().contains("look at the workspace failed"), "{}", life.log());
+    // Who asks meanwhile is served next.
+    let life = Life::of(GENTLE).set("STAGE_LOOK_EVERY", "20").set("STOPOVER_CHECKPOINT", "off");
+    let gate = life.path("gate");
+    let mut life = life.set("STAGE_LOOK", &format!("until:{};exit:0", gate.display())).begin();
+    life.until("look begins beside the app");
+    let state = life.state();
+    let asked = std::thread::spawn(move || supervise::request(&state, Wait::All));
+    wait_until("it was asked", || life.log().contains("asks for a commit"));
+    fs::write(&gate, "").expect("opens");
+    assert_eq!(asked.join().expect("thread").expect("asks").expect("a supervisor").code, 0);
+    life.term();
+    assert_eq!(life.end(), 0);
 }
 
 fn who_asks_for_durable_is_answered_at_that_point() {

@@ -53,6 +53,11 @@ impl Commit {
         }
         let config = context.config(&Need::Workspace, call)?;
         let handover = context.handover();
+        if handover.is_some_and(|handover| handover.look) {
+            let setting = context.setting();
+            block_on(Cancel::BySignals, async { Ok(sync::look(&config, &setting).await?) })?;
+            return Ok(Exit::Success.code());
+        }
         let app_alive = handover.is_some_and(|handover| handover.app_alive);
         let control = child::pipe(handover.and_then(|handover| handover.control))?;
         let control = control.map(|pipe| Control::listen(pipe, app_alive));

@@ -46,9 +46,12 @@ impl Pull {
         }
         let (device, inode) = pulled.directory;
         let base = pulled.base.as_deref().unwrap_or("-");
-        let plain = if pulled.restored.snapshot.is_none() { " plain" } else { "" };
+        let mut words = vec![base.to_owned(), device.to_string(), inode.to_string()];
+        words.extend(pulled.restored.snapshot.is_none().then(|| "plain".to_owned()));
+        words.extend(pulled.birth.as_ref().map(|id| format!("birth={id}")));
+        words.extend(pulled.tombstone.as_ref().map(|hash| format!("tombstone={hash}")));
         let report = serde_json::to_string(&pulled.restored).map_err(Failure::failed)?;
-        child::write_receipt(receipt.as_mut(), format!("{base} {device} {inode}{plain}\n{report}\n").as_bytes());
+        child::write_receipt(receipt.as_mut(), format!("{}\n{report}\n", words.join(" ")).as_bytes());
         name_refused(&config, &pulled);
         log::info(&config, &pulled.proof);
         Ok(pulled.exit.code())

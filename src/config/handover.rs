@@ -22,9 +22,14 @@ impl Handover {
         }
         words.extend(self.directory.map(|(device, inode)| format!("directory={device}:{inode}")));
         words.extend(self.user.map(|(user, group)| format!("user={user}:{group}")));
-        words.extend(self.pulled.as_ref().map(|id| format!("pulled={id}")));
-        words.extend(self.ready.then(|| "ready".to_owned()));
-        words.extend(self.app_alive.then(|| "app-alive".to_owned()));
+        for (name, text) in [("pulled", &self.pulled), ("birth", &self.birth), ("tombstone", &self.tombstone)] {
+            words.extend(text.as_ref().map(|text| format!("{name}={text}")));
+        }
+        for (name, is_said) in
+            [("plain", self.plain), ("ready", self.ready), ("app-alive", self.app_alive), ("look", self.look)]
+        {
+            words.extend(is_said.then(|| name.to_owned()));
+        }
         words.join(",")
     }
 
@@ -53,8 +58,12 @@ impl Handover {
                     handover.user = Some((user.parse().map_err(|_| wrong())?, group.parse().map_err(|_| wrong())?));
                 }
                 "pulled" if !value.is_empty() => handover.pulled = Some(value.to_owned()),
+                "birth" if !value.is_empty() => handover.birth = Some(value.to_owned()),
+                "tombstone" if !value.is_empty() => handover.tombstone = Some(value.to_owned()),
+                "plain" if value.is_empty() => handover.plain = true,
                 "ready" if value.is_empty() => handover.ready = true,
                 "app-alive" if value.is_empty() => handover.app_alive = true,
+                "look" if value.is_empty() => handover.look = true,
                 _ => return Err(wrong()),
             }
         }
@@ -72,21 +81,25 @@ mod tests {
         fn every_handover_survives_its_words(
             fds in proptest::array::uniform4(proptest::option::of(3..1024_i32)),
             directory in proptest::option::of(any::<(u64, u64)>()),
-            pulled in proptest::option::of("[0-9]{10}-[0-9a-f]{12}"),
-            ready: bool,
-            app_alive: bool,
+            [pulled, birth] in proptest::array::uniform2(proptest::option::of("[0-9]{10}-[0-9a-f]{12}")),
+            tombstone in proptest::option::of("[0-9a-f]{64}"),
+            [plain, ready, app_alive, look]: [bool; 4],
             user in proptest::option::of(any::<(u32, u32)>()),
         ) {
             let [status, receipt, credentials, control] = fds;
-            let handover =
-                Handover { status, receipt, credentials, control, ready, pulled, directory, app_alive, user };
+            let handover = Handover {
+                status, receipt, credentials, control, ready, pulled, plain, birth, tombstone, directory, app_alive,
+                look, user,
+            };
             prop_assert_eq!(Handover::from_words(&handover.to_words()), Ok(handover));
         }
     }
 
     #[test]
     fn standard_descriptors_and_foreign_words_are_refused() {
-        for words in ["status=1", "status=x", "status", "ready=1", "directory=5", "pulled=", "what"] {
+        for words in
+            ["status=1", "status=x", "status", "ready=1", "directory=5", "pulled=", "birth=", "plain=1", "what"]
+        {
             assert!(Handover::from_words(words).is_err(), "{words}");
         }
     }

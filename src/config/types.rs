@@ -334,10 +334,18 @@ pub struct Handover {
     pub ready: bool,
     /// The snapshot that pull restored, if it was one.
     pub pulled: Option<String>,
+    /// Whether that one is a plain workspace's, so that what was restored is an import and not its tree.
+    pub plain: bool,
+    /// The birth of the workspace that was restored, if it had a snapshot.
+    pub birth: Option<String>,
+    /// The hash of the ETag of the tombstone that the restore began from, if it was one: 64 hex digits.
+    pub tombstone: Option<String>,
     /// Device and inode of the directory at that pull's exit.
     pub directory: Option<(u64, u64)>,
     /// Whether a process of the app lives when the child starts.
     pub app_alive: bool,
+    /// Nothing is to be committed: head is read, so that the directory knows of it.
+    pub look: bool,
     /// User and group of the app, where PID 1 gives privileges up for it.
     pub user: Option<(u32, u32)>,
 }

@@ -35,6 +35,8 @@ pub(super) enum Role {
     Checkpoint,
     /// The early commit and the last one, which are one process.
     LastCommit,
+    /// `stopover commit` that commits nothing: an idle container reads head.
+    Look,
     /// The command before a checkpoint.
     Before,
     /// The command after it.
@@ -48,6 +50,7 @@ impl Role {
             Self::Install => "install",
             Self::Checkpoint => "checkpoint",
             Self::LastCommit => "last commit",
+            Self::Look => "look at the workspace",
             Self::Before => "command before the checkpoint",
             Self::After => "command after the checkpoint",
         }

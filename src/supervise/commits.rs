@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a checkpoint, or a command around it, may take to hear that it is cancelled.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a look at head may take: a network that is away must not keep checkpoints from their turn.
+const LOOK: Duration = Duration::from_secs(120);
 /// How long a command around a checkpoint may take where checkpoints have no period.
 const HOOK: Duration = Duration::from_secs(300);
 /// How soon a last commit is tried again for which there was no process or descriptor, and for how long.
@@ -32,6 +34,8 @@ pub(super) struct Commits {
     pub(super) times: Vec<Duration>,
     /// When the next checkpoint is due.
     due: Option<Duration>,
+    /// When head is to be read at the latest, where no checkpoint reads it.
+    look: Option<Duration>,
     /// When the present one began, its first command included.
     begun: Duration,
     /// How the last commit of this life ended, and what it said.
@@ -47,9 +51,12 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// A restore has ended: the first checkpoint starts. It stores what an earlier life left.
-    pub(super) fn restored(&mut self, now: Duration) {
+    /// A restore has ended: the first checkpoint starts. It stores what an earlier life left. The restore has read head,
+    /// and is the first of those who do it `every` so often.
+    pub(super) fn restored(&mut self, now: Duration, checkpoint: Option<Duration>, every: Duration) {
         self.due = Some(now);
+        // A checkpoint reads it when nothing was read for an hour: of two that follow each other soon enough one does.
+        self.look = checkpoint.is_none_or(|period| period > every / 2).then(|| now + every);
     }
 }
 
@@ -62,6 +69,10 @@ impl Life<'_> {
         if !self.may_checkpoint() || self.sync_runs() {
             return None;
         }
+        [self.checkpoint_deadline(), self.commits.look].into_iter().flatten().min()
+    }
+
+    fn checkpoint_deadline(&self) -> Option<Duration> {
         self.config.checkpoint.and(self.commits.due)
     }
 
@@ -84,8 +95,10 @@ impl Life<'_> {
         }
         if self.may_checkpoint() {
             let asked = self.door.as_ref().is_some_and(super::socket::Door::has_requests);
-            if asked || self.commits_deadline().is_some_and(|at| at <= now) {
+            if asked || self.checkpoint_deadline().is_some_and(|at| at <= now) {
                 self.begin_checkpoint(now);
+            } else if self.commits.look.is_some_and(|at| at <= now) {
+                self.begin_look(now);
             }
             return;
         }
@@ -131,6 +144,29 @@ impl Life<'_> {
                 self.log.error(format_args!("the checkpoint cannot be started: {error}"));
                 self.answer(Exit::Failed.code(), None, now);
             }
+        }
+    }
+
+    /// Has head read. Whoever cannot do it now does it the next time.
+    fn begin_look(&mut self, now: Duration) {
+        self.commits.look = Some(now + self.around.look);
+        let handover = self.handover();
+        match self.start_sync_child(Role::Look, &handover) {
+            Ok(mut child) => {
+                child.kill_at = Some(now + LOOK);
+                self.children.push(child);
+            }
+            Err(error) => self.log.debug(format_args!("the {} cannot be started: {error}", Role::Look.name())),
+        }
+    }
+
+    pub(super) fn look_ended(&mut self, child: &Child, ending: Ending) {
+        self.slim_at = Some(poll::monotonic() + SETTLED);
+        match ending {
+            Ending::Exited(0) => {}
+            _ if !self.may_checkpoint() => {}
+            Ending::Exited(82) => self.log.error("the workspace was deleted: nothing is stored any more"),
+            _ => self.log.warn(format_args!("the {} failed ({})", child.role.name(), told(ending))),
         }
     }
 
@@ -181,6 +217,9 @@ impl Life<'_> {
         Handover {
             ready: true,
             pulled: pulled.snapshot.clone(),
+            plain: pulled.plain,
+            birth: pulled.birth.clone(),
+            tombstone: pulled.tombstone.clone(),
             directory: pulled.directory,
             app_alive: matches!(self.stage, Stage::Running | Stage::Draining { .. }),
             ..Handover::default()
@@ -234,7 +273,7 @@ impl Life<'_> {
     pub(super) fn cancel_checkpoint(&mut self, now: Duration) {
         let patience = self.stop.map_or(PATIENCE, |stop| (stop.budget.end / 8).min(PATIENCE));
         for child in &mut self.children {
-            if matches!(child.role, Role::Checkpoint | Role::Before | Role::After) {
+            if matches!(child.role, Role::Checkpoint | Role::Look | Role::Before | Role::After) {
                 // A command has a time to be killed at from its beginning; TERM goes to it all the same.
                 child.kill_at = None;
                 child.cancel(now, patience);

@@ -477,6 +477,7 @@ impl<'a> Life<'a> {
             Role::Pull => self.pull_ended(child, ending),
             Role::Install => self.install_ended(child, ending),
             Role::Checkpoint | Role::LastCommit => self.commit_ended(child, ending),
+            Role::Look => self.look_ended(&child, ending),
             Role::Before | Role::After => self.hook_ended(&child, ending),
         }
     }

@@ -25,7 +25,7 @@ mod summary;
 mod terminal;
 mod user;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 pub use outside::app_of_the_init;
 pub use socket::{Answer, Wait, request};
@@ -46,12 +46,22 @@ pub struct Surroundings {
     pub program: PathBuf,
     /// Where a summary goes when no file is named, if the file exists.
     pub termination_log: PathBuf,
+    /// How often an idle container has head read, where no checkpoint does.
+    pub look: Duration,
 }
+
+/// The workspaces that others commit to grow past a container that never looks: what it took in long ago must be found
+/// in what head says of its past.
+const LOOK: Duration = Duration::from_secs(3600);
 
 impl Default for Surroundings {
     fn default() -> Self {
         // The running binary itself, even when its file was replaced meanwhile.
-        Self { program: PathBuf::from("/proc/self/exe"), termination_log: PathBuf::from("/dev/termination-log") }
+        Self {
+            program: PathBuf::from("/proc/self/exe"),
+            termination_log: PathBuf::from("/dev/termination-log"),
+            look: LOOK,
+        }
     }
 }
 

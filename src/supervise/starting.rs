@@ -40,6 +40,9 @@ pub(super) struct Pulled {
     /// The workspace is plain: the snapshot is for commits alone.
     pub(super) plain: bool,
     pub(super) directory: Option<(u64, u64)>,
+    /// The birth of the workspace, and the mark of the tombstone that was found instead of one: for commits to compare.
+    pub(super) birth: Option<String>,
+    pub(super) tombstone: Option<String>,
     /// Its report, JSON.
     pub(super) report: Option<String>,
 }
@@ -168,6 +171,7 @@ impl Life<'_> {
             ends.push(end);
             pipes.control = Some(pipe);
         }
+        handover.look = role == Role::Look;
         let name = match role {
             Role::Pull => "pull",
             Role::Install => "install",
@@ -239,7 +243,7 @@ impl Life<'_> {
                 if self.config.mode == Mode::ReadOnly {
                     self.log.info("nothing that changes here will be stored, as STOPOVER_MODE=read-only says");
                 }
-                self.commits.restored(now);
+                self.commits.restored(now, self.config.checkpoint, self.around.look);
                 self.open_door();
             }
             ending => {
@@ -397,7 +401,8 @@ fn record(bytes: &[u8]) -> Record {
     Record { report, assigned, command: words.map(owned).collect() }
 }
 
-/// `SNAPSHOT-or-dash DEV INODE`, `plain` where users are told of no snapshot, then JSON from the next line on.
+/// `SNAPSHOT-or-dash DEV INODE`, then any of `plain` (users are told of no snapshot), `birth=ID` and `tombstone=MARK`,
+/// then JSON from the next line on.
 fn parse(bytes: Vec<u8>) -> Pulled {
     let Ok(text) = String::from_utf8(bytes) else { return Pulled::default() };
     let (line, report) = text.split_once('\n').unwrap_or((&text, ""));
@@ -409,7 +414,16 @@ fn parse(bytes: Vec<u8>) -> Pulled {
     if directory.is_none() {
         return Pulled { report, ..Pulled::default() };
     }
-    Pulled { snapshot, plain: words.next() == Some("plain"), directory, report }
+    let mut pulled = Pulled { snapshot, directory, report, ..Pulled::default() };
+    for word in words {
+        match word.split_once('=') {
+            None if word == "plain" => pulled.plain = true,
+            Some(("birth", id)) => pulled.birth = Some(id.to_owned()),
+            Some(("tombstone", mark)) => pulled.tombstone = Some(mark.to_owned()),
+            _ => {}
+        }
+    }
+    pulled
 }
 
 #[cfg(test)]
@@ -437,6 +451,10 @@ mod tests {
         assert_eq!(pulled.report.as_deref(), Some("{\"files\":1}"));
         assert!(!pulled.plain && parse(b"0000000041-0123456789ab 1 2 plain\n{}".to_vec()).plain);
         assert_eq!(parse(b"- 1 2\n{}".to_vec()).snapshot, None);
+        let born = parse(b"0000000041-0123456789ab 1 2 plain birth=0000000001-000000000000\n{}".to_vec());
+        assert!(born.plain && born.birth.as_deref() == Some("0000000001-000000000000") && born.tombstone.is_none());
+        let over = parse(b"- 1 2 plain tombstone=00ff\n{}".to_vec());
+        assert_eq!((over.snapshot, over.birth, over.tombstone.as_deref()), (None, None, Some("00ff")));
         assert_eq!(parse(b"".to_vec()), Pulled::default());
         assert_eq!(parse(b"{\"files\":1}".to_vec()).directory, None);
     }

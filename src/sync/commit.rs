@@ -19,13 +19,13 @@ use super::{
     first_live,
     local::{Local, missing},
     packs::Known,
-    remote::{HeadAt, read_head},
+    remote::{HeadAt, read_head, read_head_since},
     rewind::unfinished,
     session::{
         connect, lock, note_told, open_directory, origin, refuse_elsewhere, refuse_read_only, say_no_more,
         scan_directory, settle_pending, told, workspace,
     },
-    snapshots::{keep_head, kept_head_since},
+    snapshots::{keep_head, kept_head, kept_head_since},
 };
 use crate::{
     config::Config,
@@ -94,6 +94,19 @@ pub async fn commit(
         receipt.seconds += early.seconds;
     }
     Ok(receipt)
+}
+
+/// Reads head and commits nothing: what an idle directory took in stays provable, and a workspace that was deleted is
+/// heard of.
+///
+/// # Errors
+/// A guard, the server, the disk; the next commit, or look, reads head all the same.
+pub async fn look(config: &Config, setting: &Setting) -> Result<(), SyncError> {
+    refuse_read_only(config, "committed")?;
+    let mut committer = Committer::open(config, setting).await?;
+    let head = read_head_since(&committer.store, kept_head(&committer.state)).await?;
+    committer.keep(head.as_ref());
+    committer.check(head.as_ref())
 }
 
 pub(super) struct Committer<'a> {
@@ -167,7 +180,7 @@ impl<'a> Committer<'a> {
                 }
                 (mine, origin(&state, "origin")?)
             }
-            None if handover.ready => remember(&store, &state, &dir, &url, handover.pulled.as_deref()).await?,
+            None if handover.ready => remember(&store, &state, &dir, &url, handover).await?,
             None => return Err(not_restored()),
         };
         let sent = state.sent()?.into_iter().filter_map(|sent| {

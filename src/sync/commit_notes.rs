@@ -11,7 +11,8 @@ use super::{
     snapshots::read_snapshot,
 };
 use crate::{
-    rows::{Kind, RelPath, Row, Rows},
+    config::Handover,
+    rows::{Hash, Kind, RelPath, Row, Rows},
     snapshot::{Head, SnapshotId},
     state::{Mine, Pending, Ready, State},
     store::Store,
@@ -154,13 +155,19 @@ impl Committer<'_> {
     }
 }
 
+/// Whether a snapshot can be of the life that a head tells of: numbers go on over deletions, so what was committed before
+/// its birth belonged to an earlier one.
+fn is_of(head: &Head, id: &SnapshotId) -> bool {
+    head.birth.seq() < id.seq() || head.birth == *id
+}
+
 /// What a directory without notes belongs to, as PID 1 remembers it.
 pub(super) async fn remember(
     store: &Store,
     state: &State,
     dir: &Directory,
     url: &str,
-    pulled: Option<&str>,
+    handover: &Handover,
 ) -> Result<(Mine, Option<Rows>), SyncError> {
     tracing::warn!("{} was removed: everything is hashed again", state.path().display());
     let mut mine = Mine {
@@ -169,18 +176,27 @@ pub(super) async fn remember(
         directory: Some(dir.identity()),
         ..Mine::default()
     };
+    let id = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<SnapshotId>().ok());
     let mut rows = None;
-    if let Some(id) = pulled.and_then(|id| id.parse::<SnapshotId>().ok()) {
-        let (tree, head) = futures_util::future::try_join(read_snapshot(store, None, &id), read_head(store)).await?;
-        // Only who deletes a workspace removes its trees, or its head.
-        let Some(head) = head.filter(|at| tree.is_some() || at.head.knows(&id)) else {
+    if let Some(pulled) = id(&handover.pulled) {
+        let (tree, head) =
+            futures_util::future::try_join(read_snapshot(store, None, &pulled), read_head(store)).await?;
+        let is_its = |head: &Head| match id(&handover.birth) {
+            Some(birth) => head.birth == birth,
+            None => is_of(head, &pulled) && (tree.is_some() || head.knows(&pulled)),
+        };
+        let Some(head) = head.as_ref().filter(|at| is_its(&at.head)) else {
             return Err(SyncError::Deleted(url.to_owned(), dir.path().display().to_string()));
         };
         mine.birth = Some(head.head.birth.to_string());
-        mine.snapshot = Some(id.to_string());
-        mine.seen = Some(id.to_string());
-        mine.seq = id.seq();
-        rows = tree.map(|tree| tree.whole.rows.clone());
+        mine.snapshot = Some(pulled.to_string());
+        mine.seen = Some(pulled.to_string());
+        mine.seq = pulled.seq();
+        // The tree of a plain workspace tells what a commit found, not what the import of this directory took in.
+        rows = tree.filter(|_| !handover.plain).map(|tree| tree.whole.rows.clone());
+    } else if let Some(mark) = &handover.tombstone {
+        let etag = read_head(store).await?.map(|at| at.etag.as_str().to_owned());
+        mine.tombstone = etag.filter(|etag| Hash::of(etag.as_bytes()).to_string() == *mark);
     }
     state.set_mine(&mine)?;
     // What PID 1 restored it restored in this boot.

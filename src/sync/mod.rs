@@ -53,7 +53,7 @@ mod upload;
 mod watch;
 mod which;
 
-pub use commit::commit;
+pub use commit::{commit, look};
 pub use control::Control;
 pub use delete::{Removed, delete};
 pub use error::SyncError;

@@ -51,8 +51,7 @@ async fn the_tree_of_a_plain_workspace_says_nothing_of_pieces() {
     let zeros = rows.get_mut(&path("zeros")).unwrap();
     zeros.pieces = Pieces::One(Place::Zeros);
     let head = next_head(&ground.store, None, true, false, &rows, Removed::new()).await.unwrap();
-    let Got::Found(object) = ground.store.get(&head.snapshot.unwrap().tree_key(), GetIf::Always).await.unwrap()
-    else {
+    let Got::Found(object) = ground.store.get(&head.snapshot.unwrap().tree_key(), GetIf::Always).await.unwrap() else {
         panic!("the tree is there")
     };
     let tree = Tree::decode(&object.bytes[..], &Limits::default()).unwrap();
@@ -131,7 +130,10 @@ async fn whatever_the_server_answers_a_commit_that_nobody_outran_is_head_in_the_
         ("500, applied", vec![Fate::Lost]),
         ("cut, not applied", vec![Fate::Cut { applied: false }]),
         ("cut, applied", vec![Fate::Cut { applied: true }]),
-        ("applied, then cut and refused", vec![Fate::Lost, Fate::Cut { applied: false }, Fate::Refused(503, "SlowDown")]),
+        (
+            "applied, then cut and refused",
+            vec![Fate::Lost, Fate::Cut { applied: false }, Fate::Refused(503, "SlowDown")],
+        ),
         ("503, again and again", burst()),
     ] {
         let (bucket, at) = bucket(&old).await;

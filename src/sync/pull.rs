@@ -47,6 +47,10 @@ pub struct Pulled {
     pub restored: Restored,
     /// The snapshot that commits start from, of a plain workspace too.
     pub base: Option<String>,
+    /// The birth of the workspace, if it has a snapshot.
+    pub birth: Option<String>,
+    /// The hash of the ETag of the tombstone that this began from, if it was one.
+    pub tombstone: Option<String>,
     /// Device and inode of the directory.
     pub directory: (u64, u64),
     /// The line that can be checked.
@@ -203,7 +207,8 @@ async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled,
         omitted: 0,
     };
     let proof = format!("would restore {files} files, {bytes} bytes to {}", config.dir.display());
-    Ok(Pulled { restored: restored.bounded(), base: None, directory: (0, 0), proof, exit: Exit::Success })
+    let restored = restored.bounded();
+    Ok(Pulled { restored, base: None, birth: None, tombstone: None, directory: (0, 0), proof, exit: Exit::Success })
 }
 
 fn snapshot_of(head: Option<&HeadAt>) -> Option<String> {
@@ -493,8 +498,20 @@ impl Puller<'_> {
             refused,
             omitted: 0,
         };
-        let base = snapshot_of(self.found.head());
-        Pulled { restored: restored.bounded(), base, directory: self.dir.identity(), proof, exit }
+        let head = self.found.head();
+        let (stones, heads) = (
+            head.filter(|at| at.head.state == HeadState::Deleted),
+            head.filter(|at| at.head.state != HeadState::Deleted),
+        );
+        Pulled {
+            restored: restored.bounded(),
+            base: snapshot_of(head),
+            birth: heads.map(|at| at.head.birth.to_string()),
+            tombstone: stones.map(|at| Hash::of(at.etag.as_str().as_bytes()).to_string()),
+            directory: self.dir.identity(),
+            proof,
+            exit,
+        }
     }
 }
 

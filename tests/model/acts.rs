@@ -17,7 +17,9 @@ use stopover::{
     snapshot::lineage_with,
 };
 
-use super::world::{Body, Change, Claim, Handed, Head, Id, Key, LINEAGE, Reply, Rule, Shared, World, etag, file, files};
+use super::world::{
+    Body, Change, Claim, Handed, Head, Id, Key, LINEAGE, Reply, Rule, Shared, World, etag, file, files,
+};
 
 /// One request's time: anything may happen before it.
 async fn tick() {
