@@ -132,6 +132,7 @@ fn run(scenario: &Scenario, off: Option<Rule>) -> Ran {
                     _ => poll(&mut deleter),
                 }
             }
+            76 | 77 if scenario.losses && writers[me].is_none() => lose_state(&mut shared.borrow_mut(), me),
             60..78 => acts::edit(&mut shared.borrow_mut(), me),
             78..90 if writers[me].is_none() => {
                 let ready = shared.borrow().writers[me].ready;
@@ -165,7 +166,6 @@ fn run(scenario: &Scenario, off: Option<Rule>) -> Ran {
                     lose_container(&mut shared.borrow_mut(), me);
                 }
             }
-            93 if scenario.losses && writers[me].is_none() => lose_state(&mut shared.borrow_mut(), me),
             94 | 95 if shared.borrow().outsiders => {
                 let is_deleted = shared.borrow().head.as_ref().is_some_and(|(_, head)| head.deleted);
                 if !is_deleted {
@@ -303,13 +303,15 @@ fn number(name: &str) -> Option<u64> {
 /// Runs the history with this number, and makes it as short as it can be where it ends badly.
 fn check(number: u64, off: Option<Rule>) -> Result<BTreeMap<&'static str, u64>, (String, Scenario)> {
     let stats = RefCell::new(BTreeMap::new());
-    let ended = runner(number).run(&scenario(), |scenario| {
+    let mut runner = runner(number);
+    let tree = scenario().new_tree(&mut runner).unwrap();
+    let ended = runner.run_one(tree, |scenario| {
         let ran = run(&scenario, off);
         *stats.borrow_mut() = ran.stats;
         ran.violation.map_or(Ok(()), |violation| Err(TestCaseError::fail(violation)))
     });
     match ended {
-        Ok(()) => Ok(stats.into_inner()),
+        Ok(_) => Ok(stats.into_inner()),
         Err(TestError::Fail(why, scenario)) => Err((why.to_string(), scenario)),
         Err(TestError::Abort(why)) => panic!("{why}"),
     }
