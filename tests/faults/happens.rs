@@ -49,6 +49,12 @@ impl fmt::Display for Where {
 }
 
 impl Where {
+    pub fn class(self) -> Class {
+        match self {
+            Self::Nth { class, .. } | Self::Each { class, .. } => class,
+        }
+    }
+
     pub fn which(self, happens: Happens) -> Which {
         match self {
             Self::Nth { op, class, nth } => {

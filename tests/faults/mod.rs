@@ -93,12 +93,12 @@ type Chunk = (&'static Scenario, Vec<Case>);
 /// No worker takes more cases of one scenario at once.
 const CHUNK: usize = 40;
 
-/// Runs the cases of this depth, as many at once as is sensible. `STOPOVER_TEST_ONLY` is a part of the names of those
-/// that are meant, as they are printed.
+/// Runs the cases of this depth, as many at once as is sensible. `STOPOVER_TEST_ONLY` names those that are
+/// meant: part of a scenario's name, and of what follows it, as they are printed.
 pub fn sweep(depth: Depth) {
     let began = Instant::now();
     let only = std::env::var("STOPOVER_TEST_ONLY").unwrap_or_default();
-    let stages = Mutex::new(stages());
+    let stages = Mutex::new(stages(&only));
     let cases = cases(&stages.lock().unwrap(), depth);
     let mut open: VecDeque<Chunk> = VecDeque::new();
     for (scenario, cases) in cases {
@@ -163,9 +163,11 @@ fn work(
 }
 
 /// Each scenario, prepared, with its good run.
-fn stages() -> Vec<Stage> {
+fn stages(only: &str) -> Vec<Stage> {
+    let of = only.split(", ").next().unwrap_or_default();
+    let meant = SCENARIOS.iter().filter(|scenario| scenario.name.contains(of));
     std::thread::scope(|scope| {
-        let running: Vec<_> = SCENARIOS.iter().map(|scenario| scope.spawn(|| Stage::of(scenario))).collect();
+        let running: Vec<_> = meant.map(|scenario| scope.spawn(|| Stage::of(scenario))).collect();
         running.into_iter().map(|run| run.join().expect("a good run failed, see above")).collect()
     })
 }
