@@ -126,11 +126,11 @@ pub fn run(scenarios: &[Scenario], depth: Depth) -> Table {
     Table::of(all, seen.into_iter())
 }
 
-/// Has all these meet, and gives the table of what was seen.
-pub fn meet(meetings: &[Meeting], depth: Depth) -> Table {
-    let (all, met): (bool, Vec<(&str, Vec<Met>)>) =
+/// Has all these meet, and prints the table of what was seen.
+pub fn meet(meetings: &[Meeting], depth: Depth) {
+    let (_, met): (bool, Vec<(&str, Vec<Met>)>) =
         each(meetings, |meeting| meeting.name, |meeting| meet_everywhere(meeting, depth));
-    Table::of_meetings(all, met.into_iter())
+    println!("{}", Table::of_meetings(met.into_iter()));
 }
 
 /// What comes of those that are meant, as many at once as is sensible, in their order; and whether these are all.

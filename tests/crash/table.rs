@@ -1,4 +1,4 @@
-//! The tables in docs/durability.md: written by the tests, and held against them.
+//! What was seen as tables; that of the kills is the one in docs/durability.md, written by the test, and held against it.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,8 @@ use super::{
 use crate::support::front::Class;
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/durability.md");
-const KILLS: &str =
+const BEGIN: &str =
     "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points -->\n";
-const MEETINGS: &str = "<!-- written by tests/crash_points.rs: STOPOVER_UPDATE_DOCS=1 cargo test --test crash_points meet -- --ignored -->\n";
 const END: &str = "<!-- end -->\n";
 
 /// A line: from one kind of request to another.
@@ -23,8 +22,6 @@ struct Line {
 
 /// What was seen, in Markdown.
 pub struct Table {
-    /// The line in the docs that it follows.
-    begin: &'static str,
     text: String,
     /// Whether everything was tried.
     is_whole: bool,
@@ -49,10 +46,11 @@ impl Table {
                 text.push_str(&format!("| {name} | {place} | {pull} | {sync} | {left} |\n"));
             }
         }
-        Self { begin: KILLS, text, is_whole }
+        Self { text, is_whole }
     }
 
-    pub fn of_meetings<'a>(all: bool, met: impl Iterator<Item = (&'a str, Vec<Met>)>) -> Self {
+    /// What came of meetings, a column for each way.
+    pub fn of_meetings<'a>(met: impl Iterator<Item = (&'a str, Vec<Met>)>) -> String {
         let mut text = String::from("| what | stopped at |");
         Way::ALL.iter().for_each(|way| text.push_str(&format!(" {} |", way.words())));
         text.push_str("\n| --- | --- | --- | --- | --- | --- |\n");
@@ -72,7 +70,7 @@ impl Table {
                 text.push_str(&format!("{line}\n"));
             }
         }
-        Self { begin: MEETINGS, text, is_whole: all }
+        text
     }
 
     /// Holds it against the docs, or writes it there.
@@ -82,10 +80,10 @@ impl Table {
             return println!("{table}");
         }
         let docs = std::fs::read_to_string(DOCS).unwrap();
-        let (before, rest) = docs.split_once(self.begin).expect("docs/durability.md has a place for the table");
+        let (before, rest) = docs.split_once(BEGIN).expect("docs/durability.md has a place for the table");
         let (committed, after) = rest.split_once(END).expect("the place ends");
         if std::env::var_os("STOPOVER_UPDATE_DOCS").is_some() {
-            std::fs::write(DOCS, format!("{before}{}\n{table}\n\n{END}{after}", self.begin)).unwrap();
+            std::fs::write(DOCS, format!("{before}{BEGIN}\n{table}\n\n{END}{after}")).unwrap();
         } else {
             assert!(committed.trim() == table, "docs/durability.md says otherwise; what happens is:\n{table}");
         }

@@ -39,8 +39,10 @@ use super::{
 /// The tests whose stories are held against the invariants when they end.
 const HELD: [&str; 3] = ["gone", "misbehaving", "races"];
 
-/// No process of a test lives longer.
+/// No process of a test says nothing for longer: on a busy machine one that still tells of its progress is no hung one.
 const LONGEST: Duration = Duration::from_secs(120);
+/// None lives longer, whatever it says.
+const EVER: Duration = Duration::from_secs(600);
 
 /// A workspace in a bucket of its own, and a place for directories. At the end of many stories (`HELD`) the bucket is held
 /// against the invariants, and so is what went through the front, unless somebody spoiled it.
@@ -491,11 +493,16 @@ impl Running {
     /// Waits for its end.
     pub fn ends(mut self) -> Ended {
         let began = Instant::now();
+        let (mut said, mut heard) = (0, began);
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if began.elapsed() > LONGEST {
+            let length = self.stdout.length() + self.stderr.length();
+            if length != said {
+                (said, heard) = (length, Instant::now());
+            }
+            if heard.elapsed() > LONGEST || began.elapsed() > EVER {
                 self.child.kill().unwrap();
                 panic!("it does not end:\n{}\n{}", self.stdout.all(), self.stderr.all());
             }
@@ -582,6 +589,10 @@ impl Heard {
     fn with(&self, change: impl FnOnce(&mut (String, bool))) {
         change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
         self.0.1.notify_all();
+    }
+
+    fn length(&self) -> usize {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
     fn all(&self) -> String {
