@@ -375,19 +375,32 @@ fn a_prune_of_a_plain_workspace_takes_the_trees_of_its_past_and_nothing_that_is_
         assert_eq!((head.state, head.seq), (HeadState::Plain, 13), "on {}", server.name());
         let trees = || live.own_keys().into_iter().filter(|key| key.starts_with("trees/")).collect::<Vec<_>>();
         assert_eq!(trees().len(), 13);
-        let (objects, tree) = (attic.story.live(), here.tree());
+        let (objects, tree, begun) = (attic.story.live(), here.tree(), attic.deletions().len());
         attic.ages(&[]);
-        here.stopover(&["prune", "--dry-run"]).exits(0);
-        assert_eq!((trees().len(), live.head().unwrap()), (13, head.clone()));
+        // Nothing was caught up with: all that the lineage has may still explain an object.
         let none = ["prune", "--json", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
         let pruned = here.stopover(&none).exits(0).json();
-        // Only the last tree says anything of the objects that are there.
-        assert_eq!(trees(), [format!("trees/{}", head.snapshot.unwrap())], "on {}: {pruned}", server.name());
-        assert_eq!((&pruned["objects"], &pruned["young"]), (&json!(12), &json!(0)), "{pruned}");
+        assert_eq!((&pruned["objects"], trees().len()), (&json!(0), 13), "{pruned}");
+        assert_eq!(live.head().unwrap(), head);
+        // As after 256 more: the lineage has the last five, and there is what a commit that lost left.
+        let mut text: Value = serde_json::from_str(&attic.story.object_text(".stopover/head.json")).unwrap();
+        let lineage = text["lineage"].as_array().unwrap().clone();
+        let (old, kept) = lineage.split_at(8);
+        text["lineage"] = kept.into();
+        live.put(".stopover/head.json", text.to_string());
+        live.put(".stopover/trees/0000000012-0102030405ff", "whatever");
+        let dry = here.stopover(&["prune", "--dry-run", "--json"]).exits(0).json();
+        assert_eq!((&dry["objects"], trees().len()), (&json!(9), 14), "on {}: {dry}", server.name());
+        let pruned = here.stopover(&none).exits(0).json();
+        assert_eq!((&pruned["objects"], &pruned["young"]), (&json!(9), &json!(0)), "{pruned}");
+        let wanted: Vec<String> = kept.iter().map(|id| format!("trees/{}", id.as_str().unwrap())).collect();
+        assert_eq!(trees(), wanted, "on {}", server.name());
+        let deleted = attic.deletions().split_off(begun);
+        assert!(old.iter().all(|id| deleted.iter().any(|key| key.ends_with(id.as_str().unwrap()))));
         let after = live.head().unwrap();
         assert_eq!((after.state, after.seq, after.snapshot), (HeadState::Plain, 13, head.snapshot));
         assert_eq!(after.gc.count(), head.gc.count() + 1);
-        assert!(attic.deletions().iter().all(|key| key.contains("/.stopover/trees/")), "{:?}", attic.deletions());
+        assert!(deleted.iter().all(|key| key.contains("/.stopover/trees/")), "{deleted:?}");
         assert!(attic.story.live() == objects);
         // Modes are in that tree.
         let next = attic.story.directory("next");
