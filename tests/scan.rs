@@ -8,6 +8,7 @@ use std::{
         ffi::OsStrExt,
         fs::{FileExt, PermissionsExt, symlink},
     },
+    ops::RangeInclusive,
     path::Path,
     sync::atomic::Ordering,
 };
@@ -25,7 +26,13 @@ struct Workspace {
     processes: tempfile::TempDir,
     index: Index,
     options: ScanOptions,
+    /// How long the files are that are changed.
+    size: usize,
 }
+
+const PIECE: usize = 1 << 20;
+/// Of two and of three pieces, the last a short one or a whole one.
+const LARGE: RangeInclusive<usize> = PIECE + 1..=3 * PIECE;
 
 impl Workspace {
     fn new() -> Self {
@@ -43,7 +50,7 @@ impl Workspace {
             symlink(Path::new("/proc").join(process), processes.path().join(process)).unwrap();
         }
         options.processes = processes.path().to_owned();
-        Self { temp, processes, index: Index::default(), options }
+        Self { temp, processes, index: Index::default(), options, size: 4 }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -215,6 +222,8 @@ enum Change {
     Write(u8),
     /// Truncate and write the same number of bytes.
     Rewrite(u8),
+    /// Write all of one piece in place.
+    RewritePiece(u8),
     /// Another file takes the name.
     RenameOver(u8),
     /// Write, then set the times back to what they were.
@@ -243,6 +252,7 @@ fn change() -> impl Strategy<Value = (usize, Change)> {
     let change = prop_oneof![
         1 => any::<u8>().prop_map(Change::Write),
         1 => any::<u8>().prop_map(Change::Rewrite),
+        1 => any::<u8>().prop_map(Change::RewritePiece),
         1 => any::<u8>().prop_map(Change::RenameOver),
         1 => any::<u8>().prop_map(Change::WriteAndSetTimesBack),
         1 => any::<u8>().prop_map(Change::Map),
@@ -267,16 +277,21 @@ impl Workspace {
     fn make(&self, name: &str, change: &Change, kept: &mut Vec<(String, Mapping)>) {
         let file = || self.open(name);
         match change {
-            Change::Write(byte) => file().write_all_at(&[*byte], 1).unwrap(),
-            Change::Rewrite(byte) => fs::write(self.path(name), [*byte; 4]).unwrap(),
+            Change::Write(byte) => file().write_all_at(&[*byte], self.somewhere(*byte)).unwrap(),
+            Change::Rewrite(byte) => fs::write(self.path(name), self.content(*byte)).unwrap(),
+            Change::RewritePiece(byte) => {
+                let piece = usize::from(*byte) % self.size.div_ceil(PIECE) * PIECE;
+                let length = PIECE.min(self.size - piece);
+                file().write_all_at(&vec![*byte; length], piece as u64).unwrap();
+            }
             Change::RenameOver(byte) => {
-                fs::write(self.path(".stopover/other"), [*byte; 4]).unwrap();
+                fs::write(self.path(".stopover/other"), self.content(*byte)).unwrap();
                 fs::rename(self.path(".stopover/other"), self.path(name)).unwrap();
             }
             Change::WriteAndSetTimesBack(byte) => {
                 let file = file();
                 let before = file.metadata().unwrap();
-                file.write_all_at(&[*byte], 2).unwrap();
+                file.write_all_at(&[*byte], self.somewhere(byte.wrapping_mul(7))).unwrap();
                 let times =
                     FileTimes::new().set_modified(before.modified().unwrap()).set_accessed(before.accessed().unwrap());
                 file.set_times(times).unwrap();
@@ -295,7 +310,7 @@ impl Workspace {
             Change::GrowAndShrink => {
                 let mut appending = OpenOptions::new().append(true).open(self.path(name)).unwrap();
                 appending.write_all(b"x").unwrap();
-                file().set_len(4).unwrap();
+                file().set_len(self.size as u64).unwrap();
             }
             Change::Swap => {
                 fs::rename(self.path("0"), self.path(".stopover/swap")).unwrap();
@@ -311,19 +326,40 @@ impl Workspace {
         }
     }
 
-    /// Scans and compares every row with what the file holds.
+    /// What a file of this size may hold: one of its pieces says which content it is.
+    fn content(&self, byte: u8) -> Vec<u8> {
+        let mut content: Vec<u8> = (0..self.size).map(|at| b'#' + (at / PIECE) as u8).collect();
+        let pieces = content.chunks_mut(PIECE).len();
+        content.chunks_mut(PIECE).nth(usize::from(byte) % pieces).unwrap().fill(byte);
+        content
+    }
+
+    /// A place in one of its pieces.
+    fn somewhere(&self, byte: u8) -> u64 {
+        (usize::from(byte) * self.size / 256) as u64
+    }
+
+    /// Scans and compares every row, and the pieces of what was read, with what the file holds.
     fn scan_tells_the_truth(&mut self) -> Result<u64, TestCaseError> {
         let scan = self.scan();
+        let mut in_pieces = 0;
         for name in ["0", "1", "2"] {
             let content = fs::read(self.path(name)).unwrap();
-            prop_assert_eq!(scan.rows[&path(name)].hash, Hash::of(&content), "{} holds {:?}", name, content);
+            let (row, cut) = (&scan.rows[&path(name)], cut(&content));
+            let begin = &content[..content.len().min(4)];
+            prop_assert_eq!((row.hash, row.size), (cut.hash, cut.size), "{} begins with {:?}", name, begin);
+            if row.pieces != Pieces::None {
+                in_pieces += 1;
+                prop_assert_eq!(&row.pieces, &cut.pieces, "pieces of {}, which begins with {:?}", name, begin);
+            }
         }
+        prop_assert_eq!(in_pieces, if self.size > PIECE { scan.hashed_files } else { 0 });
         Ok(scan.hashed_files)
     }
 
     fn survives(&mut self, changes: &[(usize, Change)]) -> Result<(), TestCaseError> {
         for name in ["0", "1", "2"] {
-            self.write(name, "####");
+            fs::write(self.path(name), self.content(b'#')).unwrap();
         }
         let mut kept = Vec::new();
         for (file, change) in changes {
@@ -373,6 +409,20 @@ proptest! {
         if let Ok(place) = tempfile::tempdir_in("/dev/shm") {
             with_this_process_as_the_app(Workspace::in_dir(place.path())).survives(&changes)?;
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        max_shrink_iters: 50,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn of_several_pieces_too(changes in proptest::collection::vec(change(), 1..8), size in LARGE) {
+        with_this_process_as_the_app(Workspace { size, ..Workspace::new() }).survives(&changes)?;
     }
 }
 
