@@ -6,6 +6,7 @@ mod support;
 
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use support::{
     front::{Class, Front, any},
     servers::Server,
@@ -78,19 +79,43 @@ fn check(directory: &Directory) -> (String, i64) {
     (said.to_owned(), count.parse().unwrap())
 }
 
-/// Kills the app of a supervisor.
-fn kill_children_of(parent: u32) {
-    let mut killed = 0;
+/// The children of a process whose command line has this word.
+fn children_of(parent: u32, word: &str) -> Vec<u32> {
+    let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let Some((begin, rest)) = stat.rsplit_once(") ") else { continue };
-        if begin.contains("(python3") && rest.split(' ').nth(1) == Some(parent.to_string().as_str()) {
-            let pid = nix::unistd::Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
-            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-            killed += 1;
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let has_word = line.split(|&byte| byte == 0).any(|part| part.ends_with(word.as_bytes()));
+        if has_word && rest.split(' ').nth(1) == Some(parent.to_string().as_str()) {
+            found.push(entry.file_name().to_str().unwrap().parse().unwrap());
         }
     }
-    assert_eq!(killed, 1);
+    found
+}
+
+/// Kills the one child of a supervisor whose command line has this word.
+fn kill_child_of(parent: u32, word: &str) {
+    let children = children_of(parent, word);
+    assert_eq!(children.len(), 1, "{word}");
+    send(children[0], Signal::SIGKILL);
+}
+
+/// Kills a container: its first process and all others, and none of them does anything between the first and the last.
+fn kill_container(first: u32) {
+    let mut all = vec![first];
+    let mut at = 0;
+    while at < all.len() {
+        send(all[at], Signal::SIGSTOP);
+        all.extend(children_of(all[at], ""));
+        at += 1;
+    }
+    assert!(all.len() >= 3, "supervisor, app and commit: {all:?}");
+    all.into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
+}
+
+fn send(pid: u32, signal: Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
 }
 
 struct App<'a> {
@@ -140,7 +165,7 @@ fn a_quiet_snapshot_holds_every_transaction_however_the_app_ended() {
         }
         if round % 3 == 2 {
             // The app is killed in the middle of a transaction, and nobody else.
-            kill_children_of(app.running.pid());
+            kill_child_of(app.running.pid(), "python3");
         } else {
             app.running.term();
         }
@@ -158,6 +183,89 @@ fn a_quiet_snapshot_holds_every_transaction_however_the_app_ended() {
         let returned = returned(&story);
         assert!(count == returned || count == returned + 1, "round {round}: {count} of {returned}");
         assert!(log > 0, "round {round}: the database was closed");
+    }
+}
+
+/// What the newest quiet snapshot holds.
+fn newest_quiet(story: &Story, name: &str) -> (String, i64) {
+    let asked = story.directory(&format!("{name}-asked"));
+    let listed = asked.stopover(&["snapshots", "--json"]).exits(0).stdout;
+    let snapshots = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut quiet: Vec<String> = snapshots
+        .filter(|snapshot| snapshot["quiet"] == true)
+        .map(|snapshot| snapshot["id"].as_str().unwrap().to_owned())
+        .collect();
+    quiet.sort();
+    let to = story.directory(name);
+    asked.stopover(&["restore", quiet.last().unwrap(), "--to", to.path.to_str().unwrap()]).exits(0);
+    check(&to)
+}
+
+/// Kills a checkpoint, or the container with it, when a request of this class is on its way. Then the disk is still
+/// there, and another container goes on with it.
+fn survives_a_kill(at: Class, all: bool) {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let app = App::starts(&story, "one", "0", 0);
+    app.works_for(20);
+    app.directory.stopover(&["commit"]);
+    app.running.term();
+    assert_eq!(app.running.ends().code(), 0);
+    let stopped_at = std::fs::read_to_string(story.path("acknowledged")).unwrap().parse::<i64>().unwrap();
+
+    let app = App::starts(&story, "one", "0", 0);
+    app.works_for(20);
+    let held = front.hold(any().op("PutObject").class(at));
+    let checkpoint = app.directory.start(&["commit"]);
+    held.reached();
+    if all {
+        kill_container(app.running.pid());
+    } else {
+        kill_child_of(app.running.pid(), "commit");
+    }
+    held.abandon();
+    front.heal();
+    assert_ne!(checkpoint.ends().code(), 0);
+    let (said, count) = newest_quiet(&story, "quiet");
+    assert_eq!(said, "ok", "{at:?}");
+    assert!([0, 1].contains(&(count - stopped_at)), "{at:?}: {count} of {stopped_at}");
+
+    let app = if all {
+        assert_eq!(app.running.ends().code(), 137);
+        App::starts(&story, "one", "0", 0)
+    } else {
+        app
+    };
+    app.works_for(20);
+    app.running.term();
+    app.running.ends().exits(0).says("everything is stored");
+    let returned = std::fs::read_to_string(story.path("acknowledged")).unwrap().parse::<i64>().unwrap();
+    assert!(returned >= stopped_at + 40);
+    let (said, count) = newest_quiet(&story, "last");
+    assert_eq!(said, "ok", "{at:?}");
+    assert!([0, 1].contains(&(count - returned)), "{at:?}: {count} of {returned}");
+    // Who comes next has it, too.
+    let next = story.directory("next");
+    next.pull().exits(0);
+    assert_eq!(check(&next), ("ok".to_owned(), count));
+}
+
+#[test]
+fn quiet_snapshots_are_whole_after_a_checkpoint_was_killed() {
+    if has_python() {
+        for at in [Class::Pack, Class::Tree, Class::Head, Class::Live] {
+            survives_a_kill(at, false);
+        }
+    }
+}
+
+#[test]
+fn quiet_snapshots_are_whole_after_the_container_was_killed_in_a_checkpoint() {
+    if has_python() {
+        for at in [Class::Pack, Class::Tree, Class::Head, Class::Live] {
+            survives_a_kill(at, true);
+        }
     }
 }
 
