@@ -36,7 +36,7 @@ fn pull_and_commit_print_one_object_with_every_key() {
     story.object("src/a.js", "1");
     let here = story.directory("here");
     let pulled = here.stopover(&["pull", "--json"]).exits(0).json();
-    assert_eq!(keys(&pulled), ["snapshot", "files", "bytes", "requests", "seconds", "refused"]);
+    assert_eq!(keys(&pulled), ["snapshot", "files", "bytes", "requests", "seconds", "refused", "missing"]);
     assert_eq!((&pulled["files"], &pulled["bytes"]), (&json!(1), &json!(1)));
     here.file("src/b.js", "22");
     let receipt = here.stopover(&["commit", "--json"]).exits(0).json();
@@ -231,7 +231,7 @@ fn the_summary_of_a_run_has_every_key_whatever_happened() {
     assert_eq!(keys(&whole), all);
     assert_eq!((&whole["workspace"], &whole["reason"]), (&json!(story.url()), &json!("exited")));
     assert_eq!(whole["directory"], here.path.display().to_string());
-    assert_eq!(keys(&whole["restore"]), ["snapshot", "files", "bytes", "requests", "seconds", "refused"]);
+    assert_eq!(keys(&whole["restore"]), ["snapshot", "files", "bytes", "requests", "seconds", "refused", "missing"]);
     assert_eq!(keys(&whole["install"][0]), ["tool", "command", "exit_code", "seconds"]);
     assert_eq!(whole["install"][0]["command"], "sh -c 'true and so on'");
     assert_eq!(keys(&whole["app"]), ["command", "exit_code", "signal", "seconds"]);

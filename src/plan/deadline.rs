@@ -8,10 +8,16 @@ use std::{
 };
 
 use super::{Base, Order, SMALL_FILE, Seen, copies, ours_for_merge, presence::lacking};
-use crate::rows::{Kind, RelPath, Rows};
+use crate::rows::{Kind, RelPath, Row, Rows};
 
 /// What SQLite keeps beside a database: one without the other is another database, or none.
 const BESIDE_A_DATABASE: [&[u8]; 2] = [b"-wal", b"-journal"];
+
+/// The database whose -wal or -journal has this name.
+#[must_use]
+pub fn database_of(path: &RelPath) -> Option<RelPath> {
+    BESIDE_A_DATABASE.iter().find_map(|tail| path.with_name(path.name().strip_suffix(*tail)?).ok())
+}
 
 /// How long before the deadline head must be written, by the slowest write of head so far.
 #[must_use]
@@ -29,30 +35,29 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups of the files in `tables` (the scan and O: what is gone belongs to its group still). A SQLite
-    /// database goes with its -wal and -journal; `together` says which patterns match a path, and all matches of one
-    /// pattern go together. What stands where a copy of theirs was to be goes with the copy: the tree must not lose
-    /// theirs because ours was stored in time and the copy was not. Groups that share a file are one.
+    /// The groups of the files in `tables` (the scan and O: what is gone belongs to its group still) and of `unread`,
+    /// what the scan found and could not read or saw change: its content is in no table, and the rest waits for it all
+    /// the same. A SQLite database goes with its -wal and -journal; `together` says which patterns match a path, and
+    /// all matches of one pattern go together. What stands where a copy of theirs was to be goes with the copy: the
+    /// tree must not lose theirs because ours was stored in time and the copy was not. Groups that share a file are one.
     #[must_use]
-    pub fn of(tables: &[&Rows], together: impl Fn(&RelPath) -> Vec<usize>) -> Self {
+    pub fn of(tables: &[&Rows], unread: &BTreeSet<RelPath>, together: impl Fn(&RelPath) -> Vec<usize>) -> Self {
         let mut groups = Self::default();
         let mut by_pattern: BTreeMap<usize, RelPath> = BTreeMap::new();
-        let has = |path: &RelPath| tables.iter().any(|rows| rows.get(path).is_some_and(|row| row.kind != Kind::Dir));
-        for (path, row) in tables.iter().copied().flatten() {
-            if row.kind == Kind::Dir {
-                continue;
+        let is_file = |row: &Row| row.kind != Kind::Dir;
+        let has =
+            |path: &RelPath| unread.contains(path) || tables.iter().any(|rows| rows.get(path).is_some_and(is_file));
+        let rows =
+            tables.iter().copied().flatten().filter(|(_, row)| is_file(row)).map(|(path, row)| (path, Some(row)));
+        for (path, row) in rows.chain(unread.iter().map(|path| (path, None))) {
+            if let Some(database) = database_of(path).filter(|database| has(database)) {
+                groups.join(path, &database);
+                groups.parts.insert(path.clone());
             }
-            for tail in BESIDE_A_DATABASE {
-                let database = path.name().strip_suffix(tail).and_then(|name| path.with_name(name).ok());
-                if let Some(database) = database.filter(|database| has(database)) {
-                    groups.join(path, &database);
-                    groups.parts.insert(path.clone());
-                }
-            }
-            if let Some(original) = copies::original(path, row) {
+            if let Some(original) = row.map_or_else(|| copies::named(path), |row| copies::original(path, row)) {
                 for rows in tables {
                     let inside = copies::below(rows, &original).chain(rows.get_key_value(&original));
-                    for (other, _) in inside.filter(|(_, row)| row.kind != Kind::Dir) {
+                    for (other, _) in inside.filter(|(_, row)| is_file(row)) {
                         groups.join(path, other);
                     }
                 }
@@ -64,22 +69,6 @@ impl Groups {
             }
         }
         groups
-    }
-
-    /// The same with files that the scan found but could not read: a copy among them keeps back what replaced its
-    /// content all the same.
-    #[must_use]
-    pub fn with_unread(mut self, tables: &[&Rows], unread: &BTreeSet<RelPath>) -> Self {
-        for path in unread {
-            let Some(original) = copies::named(path) else { continue };
-            for rows in tables {
-                let inside = copies::below(rows, &original).chain(rows.get_key_value(&original));
-                for (other, _) in inside.filter(|(_, row)| row.kind != Kind::Dir) {
-                    self.join(path, other);
-                }
-            }
-        }
-        self
     }
 
     fn join(&mut self, one: &RelPath, other: &RelPath) {
@@ -123,6 +112,28 @@ impl Groups {
     #[must_use]
     pub fn may_lack(&self, path: &RelPath, not_stored: &BTreeSet<RelPath>) -> bool {
         self.parts.contains(path) && self.with(path).is_some() && self.culprit(path, not_stored).is_none()
+    }
+
+    /// Takes groups that were changed in the bucket in part (`moved` says which files were) for none any more. Gives of
+    /// each a file that was and one that was not; not of those that only keep a copy of theirs: what is stored of them
+    /// is safe by itself.
+    pub fn dissolve(
+        &mut self,
+        moved: impl Fn(&RelPath) -> bool,
+        not_stored: &BTreeSet<RelPath>,
+    ) -> Vec<(RelPath, RelPath)> {
+        let mut parted = Vec::new();
+        for members in &mut self.members {
+            let late = members.iter().find(|path| not_stored.contains(*path));
+            let there = members.iter().find(|path| !not_stored.contains(*path) && moved(path));
+            if let Some((there, late)) = there.zip(late) {
+                if members.iter().all(|path| copies::named(path).is_none()) {
+                    parted.push((there.clone(), late.clone()));
+                }
+                members.clear();
+            }
+        }
+        parted
     }
 
     pub(super) fn is_part(&self, path: &RelPath) -> bool {
@@ -213,12 +224,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        plan::{
-            merge3,
-            tables::{any_three, dir, file, path, shown, table, well_formed},
-        },
-        rows::Row,
+    use crate::plan::{
+        merge3,
+        tables::{any_three, dir, file, path, shown, table, well_formed},
     };
 
     fn paths(list: &[&str]) -> BTreeSet<RelPath> {
@@ -226,8 +234,8 @@ mod tests {
     }
 
     fn stored(scan: &Rows, origin: &Rows, gone: &[&str], not_stored: &[&str]) -> Stored {
-        let groups = Groups::of(&[scan, origin], |_| Vec::new());
         let (gone, not_stored) = (paths(gone), paths(not_stored));
+        let groups = Groups::of(&[scan, origin], &not_stored, |_| Vec::new());
         let partial = !not_stored.is_empty();
         let seen = Seen { rows: scan, gone: &gone, not_stored: &not_stored, partial, groups: &groups };
         stored_part(&seen, Base::Known(origin))
@@ -275,7 +283,7 @@ mod tests {
     #[test]
     fn a_journal_in_a_directory_that_could_not_be_read_keeps_its_database_back() {
         let origin = table(&[("d/db", file("1")), ("d/db-wal", file("w"))]);
-        let groups = Groups::of(&[&origin], |_| Vec::new());
+        let groups = Groups::of(&[&origin], &BTreeSet::new(), |_| Vec::new());
         assert_eq!(groups.waiting(&paths(&["d"])).len(), 2);
         assert!(!groups.may_lack(&path("d/db-wal"), &paths(&["d"])));
         assert!(groups.may_lack(&path("d/db-wal"), &paths(&["e"])));
@@ -305,9 +313,9 @@ mod tests {
         // The scan has no row of what it could not read.
         let scan = table(&[("a", file("ours")), ("d", dir()), ("d/x", file("ours")), ("x", file("2"))]);
         let unread = paths(&[&copy, &aside]);
-        let alone = Groups::of(&[&scan, &origin], |_| Vec::new());
+        let alone = Groups::of(&[&scan, &origin], &BTreeSet::new(), |_| Vec::new());
         assert_eq!((alone.with(&path("a")), alone.waiting(&unread).len()), (None, 0));
-        let groups = alone.with_unread(&[&scan, &origin], &unread);
+        let groups = Groups::of(&[&scan, &origin], &unread, |_| Vec::new());
         assert_eq!(groups.with(&path("a")), Some(&paths(&["a", &copy])));
         // A directory took the place: everything in it, and what was there before.
         assert_eq!(groups.with(&path("d/x")), Some(&paths(&["d", "d/x", &aside])));
@@ -326,10 +334,10 @@ mod tests {
     fn what_could_not_be_read_and_is_no_copy_keeps_nothing_back() {
         let rows = table(&[("a", file("1")), ("b", file("1")), ("a.theirs", file("1"))]);
         for name in ["b", "a.theirs-", "a.theirs-xyz", "a.theirs-0123456g", "other.theirs-01234567"] {
-            let groups = Groups::default().with_unread(&[&rows], &paths(&[name]));
+            let groups = Groups::of(&[&rows], &paths(&[name]), |_| Vec::new());
             assert_eq!(groups.waiting(&paths(&[name])).len(), 0, "{name}");
         }
-        let groups = Groups::default().with_unread(&[&rows], &paths(&["a.theirs-01234567"]));
+        let groups = Groups::of(&[&rows], &paths(&["a.theirs-01234567"]), |_| Vec::new());
         assert_eq!(groups.waiting(&paths(&["a.theirs-01234567"])).len(), 1);
     }
 
@@ -337,7 +345,7 @@ mod tests {
     fn an_unread_copy_joins_the_group_that_its_first_name_is_in() {
         let rows = table(&[("db", file("2")), ("db-wal", file("2"))]);
         let copy = "db.theirs-01234567";
-        let groups = Groups::of(&[&rows], |_| Vec::new()).with_unread(&[&rows], &paths(&[copy]));
+        let groups = Groups::of(&[&rows], &paths(&[copy]), |_| Vec::new());
         assert_eq!(groups.with(&path("db-wal")), Some(&paths(&["db", "db-wal", copy])));
         assert_eq!(groups.waiting(&paths(&[copy])).len(), 2, "the database does not go without its journal");
     }
@@ -345,11 +353,76 @@ mod tests {
     #[test]
     fn patterns_join_what_they_match_and_groups_that_share_a_file_are_one() {
         let rows = table(&[("a.db", file("1")), ("a.db-wal", file("1")), ("b.db", file("1")), ("c", file("1"))]);
-        let groups = Groups::of(&[&rows], |at| if at.name().ends_with(b".db") { vec![0] } else { Vec::new() });
+        let groups =
+            Groups::of(&[&rows], &BTreeSet::new(), |at| if at.name().ends_with(b".db") { vec![0] } else { Vec::new() });
         assert_eq!(groups.with(&path("a.db-wal")), Some(&paths(&["a.db", "a.db-wal", "b.db"])));
         assert_eq!(groups.with(&path("c")), None);
-        let alone = Groups::of(&[&rows], |at| if at.name() == b"c" { vec![3] } else { Vec::new() });
+        let alone = Groups::of(&[&rows], &BTreeSet::new(), |at| if at.name() == b"c" { vec![3] } else { Vec::new() });
         assert_eq!(alone.with(&path("c")), None);
+    }
+
+    #[test]
+    fn a_new_log_that_could_not_be_read_keeps_its_database_back() {
+        for late in ["db-wal", "db-journal"] {
+            // It was stored before.
+            let origin = table(&[("db", file("1"))]);
+            let part = stored(&table(&[("db", file("2"))]), &origin, &[], &[late]);
+            assert_eq!(shown(&part.rows), shown(&origin));
+            let named = [(path("db"), Unstored::With(path(late))), (path(late), Unstored::Itself)];
+            assert_eq!(part.named, named.into());
+            // It is new.
+            let part = stored(&table(&[("db", file("2")), ("x", file("x"))]), &Rows::new(), &[], &[late]);
+            assert_eq!(shown(&part.rows), shown(&table(&[("x", file("x"))])));
+            assert_eq!(part.named[&path("db")], Unstored::With(path(late)));
+        }
+    }
+
+    #[test]
+    fn a_new_database_that_could_not_be_read_keeps_its_logs_back() {
+        let scan = table(&[("db-wal", file("w")), ("db-journal", file("j")), ("e-wal", file("alone"))]);
+        let part = stored(&scan, &Rows::new(), &[], &["db"]);
+        assert_eq!(shown(&part.rows), shown(&table(&[("e-wal", file("alone"))])));
+        let waits = |at: &str| (path(at), Unstored::With(path("db")));
+        assert_eq!(part.named, [waits("db-journal"), waits("db-wal"), (path("db"), Unstored::Itself)].into());
+        // A log alone waits for nothing, nor does one whose database is a directory.
+        let rows = table(&[("e-wal", file("1")), ("d-wal", file("1")), ("d", dir())]);
+        assert_eq!(Groups::of(&[&rows], &paths(&["x"]), |_| Vec::new()), Groups::default());
+    }
+
+    #[test]
+    fn what_a_pattern_matches_waits_for_a_match_that_could_not_be_read() {
+        let rows = table(&[("a.idx", file("1")), ("d/b.idx", file("1")), ("c", file("1"))]);
+        let of = |at: &RelPath| if at.name().ends_with(b".idx") { vec![0] } else { Vec::new() };
+        let groups = Groups::of(&[&rows], &paths(&["new.idx", "other"]), of);
+        let waiting = groups.waiting(&paths(&["new.idx", "other"]));
+        assert_eq!(waiting, [(path("a.idx"), path("new.idx")), (path("d/b.idx"), path("new.idx"))].into());
+        assert!(!groups.may_lack(&path("a.idx"), &paths(&["new.idx"])));
+    }
+
+    #[test]
+    fn what_took_the_place_of_a_content_waits_for_a_copy_that_cannot_be_read_by_its_name_alone() {
+        let copy = "a.theirs-01234567";
+        let rows = table(&[("a", file("ours")), ("d/x", file("1")), ("b", file("1"))]);
+        let groups = Groups::of(&[&rows], &paths(&[copy, "d.theirs-01234567", "b.theirs-nothex12"]), |_| Vec::new());
+        assert_eq!(groups.with(&path("a")), Some(&paths(&["a", copy])));
+        assert_eq!(groups.with(&path("d/x")), Some(&paths(&["d/x", "d.theirs-01234567"])));
+        assert_eq!(groups.with(&path("b")), None);
+        // Theirs must not wait for ours: the copy may be all there is of it.
+        let theirs = format!("new.theirs-{}", file("theirs").hash.short());
+        let rows = table(&[(&theirs, file("theirs"))]);
+        assert_eq!(Groups::of(&[&rows], &paths(&["new"]), |_| Vec::new()).with(&path(&theirs)), None);
+    }
+
+    #[test]
+    fn a_group_of_which_a_part_is_in_the_bucket_is_none_any_more() {
+        let names = ["a.db", "a.db-wal", "b.db", "b.db-wal", "c", "c.theirs-01234567"];
+        let rows = table(&names.map(|name| (name, file(name))));
+        let unread = paths(&["c.theirs-01234567"]);
+        let mut groups = Groups::of(&[&rows], &unread, |_| Vec::new());
+        let (there, late) = (paths(&["a.db", "c.theirs-01234567"]), paths(&["a.db-wal", "b.db", "b.db-wal", "c"]));
+        assert_eq!(groups.dissolve(|path| there.contains(path), &late), [(path("a.db"), path("a.db-wal"))]);
+        assert!(groups.with(&path("a.db")).is_none() && groups.with(&path("c")).is_none());
+        assert_eq!(groups.waiting(&paths(&["a.db-wal", "b.db"])), [(path("b.db-wal"), path("b.db"))].into());
     }
 
     #[test]
@@ -372,7 +445,7 @@ mod tests {
             ("db-wal", sized("5", 7, 8)),
             ("link", crate::plan::tables::link("x")),
         ]);
-        let groups = Groups::of(&[&rows], |_| Vec::new());
+        let groups = Groups::of(&[&rows], &BTreeSet::new(), |_| Vec::new());
         let shown = |order| -> Vec<String> {
             let units = units(&rows, &groups, order);
             units.iter().map(|unit| unit.iter().map(ToString::to_string).collect::<Vec<_>>().join("+")).collect()

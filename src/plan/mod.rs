@@ -30,7 +30,7 @@ mod tables;
 pub use ancestry::{Ancestry, Cas, Numbered, Past, Present, after_cas, base, descends, is_gone, recent};
 pub use changes::{Change, ChangeKind, changes};
 pub use content::{PackUse, Uploads, packs_to_renew};
-pub use deadline::{Groups, Stored, Unstored, reserve_for_head, stored_part, units};
+pub use deadline::{Groups, Stored, Unstored, database_of, reserve_for_head, stored_part, units};
 pub use imports::{Import, ImportOptions, Object, Refusal, RefusedKey, Unread, import};
 pub use live::{
     CatchUp, Content, Ended, Explained, Held, Met, Mirror, Request, Step, There, catch_up, met, next_mirror,

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{Copy, Merged, Source, Whose};
+use super::{Copy, Groups, Merged, Source, Whose, copies};
 use crate::rows::{ETag, Kind, RelPath, Removed, Row, Rows};
 
 /// Files up to this size go before larger ones when time is short.
@@ -65,6 +65,30 @@ impl UploadPlan {
 }
 
 impl UploadPlan {
+    /// The same with the files of each group one after the other, so that no more than one of them is on its way when
+    /// time runs out: copies of theirs first, for what took their place must not be there alone, then the longest ways.
+    /// At a deadline a group goes when the newest of its files would, and as a large one if any of them is.
+    #[must_use]
+    pub fn in_groups(mut self, groups: &Groups, order: Order) -> Self {
+        let mut units: BTreeMap<RelPath, Vec<Put>> = BTreeMap::new();
+        for put in std::mem::take(&mut self.puts) {
+            let first = groups.with(&put.path).and_then(BTreeSet::first).unwrap_or(&put.path);
+            units.entry(first.clone()).or_default().push(put);
+        }
+        let mut units: Vec<Vec<Put>> = units.into_values().collect();
+        if order == Order::NewestFirst {
+            units.sort_by_key(|unit| {
+                let newest = unit.iter().map(|put| put.row.mtime_ns).max();
+                (unit.iter().any(|put| put.row.size > SMALL_FILE), Reverse(newest))
+            });
+        }
+        for unit in &mut units {
+            unit.sort_by_key(|put| (copies::named(&put.path).is_none(), Reverse(put.row.size)));
+        }
+        self.puts = units.into_iter().flatten().collect();
+        self
+    }
+
     /// The same with the objects that tombstones hide: a put over one replaces that version, and the others are to be
     /// deleted once more, should that be allowed by now. Ask for it when there is something to commit: tombstones alone
     /// are no reason to.
@@ -220,6 +244,26 @@ mod tests {
         let merged = merge3(Base::None, &scanned(&ours), &Rows::new());
         let plan = upload_plan(&Rows::new(), &merged, Order::NewestFirst);
         assert_eq!(paths(&plan.puts), ["c-new", "d-new", "b-old", "e-large", "a-large"]);
+    }
+
+    #[test]
+    fn files_that_go_together_go_one_after_the_other() {
+        let sized = |content: &str, size, mtime_ns| Row { size, mtime_ns, ..file(content) };
+        let copy = format!("z.theirs-{}", file("theirs").hash.short());
+        let ours = table(&[
+            ("app.db", sized("1", SMALL_FILE + 1, 1)),
+            ("app.db-wal", sized("2", 9, 9)),
+            ("b", sized("3", 1, 2)),
+            ("z", sized("4", 5, 3)),
+            (&copy, Row { mtime_ns: 1, ..file("theirs") }),
+        ]);
+        let merged = merge3(Base::None, &scanned(&ours), &Rows::new());
+        let groups = Groups::of(&[&ours], &BTreeSet::new(), |_| Vec::new());
+        let plan = |order| upload_plan(&Rows::new(), &merged, order).in_groups(&groups, order);
+        assert_eq!(paths(&plan(Order::ByPath).puts), ["app.db", "app.db-wal", "b", &copy, "z"]);
+        assert_eq!(paths(&plan(Order::NewestFirst).puts), [&copy, "z", "b", "app.db", "app.db-wal"]);
+        let lone = upload_plan(&Rows::new(), &merged, Order::NewestFirst);
+        assert_eq!(lone.clone().in_groups(&Groups::default(), Order::NewestFirst), lone);
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum NotStoredReason {
     TooLarge,
     /// The server denied it.
     Denied,
+    /// The rules ignore it by now, or what it belongs to, and the workspace has it as it was before that.
+    Ignored,
 }
 
 /// A file that is not in the committed tree as it was scanned.
@@ -121,7 +123,10 @@ pub struct Restored {
     pub seconds: f64,
     /// Keys not taken.
     pub refused: Vec<Refused>,
-    /// Entries cut from the list above.
+    /// Files that the container which made the snapshot had and could not store.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// Entries cut from the lists above.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted: u64,
 }
@@ -162,10 +167,11 @@ impl Receipt {
         }
     }
 
-    /// Whether all that was scanned is safe.
+    /// Whether all that was scanned is safe. What the rules ignore is not scanned.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.durable && !self.partial && self.not_stored.is_empty() && self.error.is_none()
+        let is_stored = self.not_stored.iter().all(|file| file.reason == NotStoredReason::Ignored);
+        self.durable && !self.partial && is_stored && self.error.is_none()
     }
 
     /// The same as it is written: lists of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
@@ -178,10 +184,10 @@ impl Receipt {
 }
 
 impl Restored {
-    /// The same as it is written: a list of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
+    /// The same as it is written: lists of [`LONGEST_LIST`] entries at most, the rest counted in `omitted`.
     #[must_use]
     pub fn bounded(mut self) -> Self {
-        self.omitted += cut(&mut self.refused);
+        self.omitted += cut(&mut self.refused) + cut(&mut self.missing);
         self.seconds = rounded(self.seconds);
         self
     }
@@ -245,20 +251,29 @@ mod tests {
 
     #[test]
     fn the_reasons_are_the_words_of_the_contract() {
-        use NotStoredReason::{Changing, Deadline, Denied, NameRefused, TooLarge, Unreadable};
-        let words = [Unreadable, Changing, Deadline, NameRefused, TooLarge, Denied]
+        use NotStoredReason::{Changing, Deadline, Denied, Ignored, NameRefused, TooLarge, Unreadable};
+        let words = [Unreadable, Changing, Deadline, NameRefused, TooLarge, Denied, Ignored]
             .map(|reason| serde_json::to_value(reason).unwrap().as_str().unwrap().to_owned());
-        assert_eq!(words, ["unreadable", "changing", "deadline", "name-refused", "too-large", "denied"]);
+        assert_eq!(words, ["unreadable", "changing", "deadline", "name-refused", "too-large", "denied", "ignored"]);
+    }
+
+    #[test]
+    fn what_the_rules_ignore_is_named_and_nothing_is_amiss() {
+        let of = |reason| Receipt { not_stored: vec![NotStored { path: "a".to_owned(), reason }], ..receipt() };
+        assert!(of(NotStoredReason::Ignored).is_whole() && !of(NotStoredReason::Unreadable).is_whole());
+        assert!(!Receipt { partial: true, ..of(NotStoredReason::Ignored) }.is_whole());
     }
 
     #[test]
     fn a_restore_has_every_key_of_the_contract() {
         let refused = vec![Refused { key: "a//b".to_owned(), reason: "it has an empty segment".to_owned() }];
-        let restored = Restored { snapshot: None, files: 1, bytes: 2, requests: 3, seconds: 0.5, refused, omitted: 0 };
+        let missing = vec!["c".to_owned()];
+        let restored =
+            Restored { snapshot: None, files: 1, bytes: 2, requests: 3, seconds: 0.5, refused, missing, omitted: 0 };
         assert_eq!(
             serde_json::to_string(&restored).unwrap(),
             "{\"snapshot\":null,\"files\":1,\"bytes\":2,\"requests\":3,\"seconds\":0.5,\
-             \"refused\":[{\"key\":\"a//b\",\"reason\":\"it has an empty segment\"}]}"
+             \"refused\":[{\"key\":\"a//b\",\"reason\":\"it has an empty segment\"}],\"missing\":[\"c\"]}"
         );
     }
 

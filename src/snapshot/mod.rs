@@ -12,6 +12,7 @@ mod id;
 mod keys;
 mod lines;
 mod mirror;
+mod missing;
 mod overlay;
 pub mod pack;
 mod places;
@@ -24,6 +25,7 @@ pub use head::{HEAD_FORMAT, HISTORY_LIMIT, Head, HeadState, HistoryEntry, LINEAG
 pub use id::{Gc, SnapshotId, WriteId};
 pub use keys::{PackId, Stored, pack_key};
 pub use mirror::{MIRROR_FORMAT, Mirror, MirrorHeader, MirrorRow, MirrorRows, Mirrored};
+pub use missing::Missing;
 pub use overlay::outgrown;
 pub use succession::{Counts, TagError};
 pub use tree::{Limits, TREE_FORMAT, Tree, TreeHeader};

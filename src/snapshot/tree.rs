@@ -13,6 +13,7 @@ use super::{
     FormatError, SnapshotId,
     head::{read_time, short, write_time},
     lines::{self, LineWriter, Lines, Subject},
+    missing::{Missing, Names},
     places::{self, FrameNumbers},
     row::{self, BadRow},
 };
@@ -24,6 +25,8 @@ pub const TREE_FORMAT: u64 = 1;
 pub(super) const SUBJECT: Subject = Subject { name: "tree", line: "a line of a tree", format: TREE_FORMAT };
 /// The most packs a header names.
 const PACKS_LIMIT: usize = 1_000_000;
+/// The most files that are missing without a name.
+const MISSING_LIMIT: u64 = 1 << 32;
 /// The longest name in a header.
 const NAME_LIMIT: usize = 1024;
 
@@ -40,6 +43,8 @@ pub struct TreeHeader {
     pub quiet: bool,
     /// Some scanned contents are not in it.
     pub partial: bool,
+    /// Which; of a partial tree that an older stopover wrote nothing is known.
+    pub missing: Missing,
     /// The whole tree this is an overlay of; none for a whole tree.
     pub base: Option<SnapshotId>,
     /// When it was written, by the server's clock.
@@ -90,6 +95,10 @@ struct HeaderLine {
     quiet: bool,
     #[serde(default)]
     partial: bool,
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    missing: Names,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    more_missing: u64,
     #[serde(default)]
     base: Option<SnapshotId>,
     #[serde(default)]
@@ -99,16 +108,22 @@ struct HeaderLine {
     lines: u64,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl HeaderLine {
     /// The header, its packs by name, its frames as they are listed, and how many lines follow.
     #[expect(clippy::type_complexity, reason = "taken apart at once")]
     fn read(self) -> Result<(TreeHeader, Vec<PackName>, Vec<(u32, u64, u32, u32)>, u64), String> {
         let Self { id, parent, writer, time, quiet, partial, base, packs, frames, lines, .. } = self;
-        if packs.len() > PACKS_LIMIT || packs.iter().chain([&writer]).any(|name| name.len() > NAME_LIMIT) {
+        let missing = Missing::read(self.missing, self.more_missing);
+        if missing.more() > MISSING_LIMIT || packs.len() > PACKS_LIMIT || packs.iter().chain([&writer]).any(|name| name.len() > NAME_LIMIT) {
             return Err("its header is above its limits".to_owned());
         }
         let packs = places::read_packs(packs)?;
-        Ok((TreeHeader { id, parent, writer, quiet, partial, base, time }, packs, frames, lines))
+        Ok((TreeHeader { id, parent, writer, quiet, partial, missing, base, time }, packs, frames, lines))
     }
 }
 
@@ -152,6 +167,8 @@ impl Tree {
             time: self.header.time,
             quiet: self.header.quiet,
             partial: self.header.partial,
+            missing: self.header.missing.written(),
+            more_missing: self.header.missing.more(),
             base: self.header.base,
             packs: packs.iter().map(PackName::to_string).collect(),
             frames: listed,

@@ -19,6 +19,7 @@ fn header() -> TreeHeader {
         writer: "host-1".to_owned(),
         quiet: true,
         partial: false,
+        missing: Missing::default(),
         base: None,
         time: "2026-01-02T03:04:05.678Z".parse().unwrap(),
     }
@@ -230,6 +231,36 @@ fn a_table_that_could_not_be_read_again_is_not_written() {
         let tree = Tree { header: header(), rows: Rows::from([(path(at), row)]), removed: Removed::new() };
         assert!(matches!(tree.encode(), Err(FormatError::Malformed { .. })), "{:?}", tree.rows);
     }
+}
+
+#[test]
+fn a_partial_tree_names_what_it_lacks() {
+    let missing = Missing::of((0..1200).map(|n| format!("d/{n} \u{e9}\n")));
+    let tree = Tree { header: TreeHeader { partial: true, missing, ..header() }, ..sample() };
+    let read = decode(&tree.encode().unwrap()).unwrap();
+    assert_eq!((read.header.missing.names().len(), read.header.missing.more()), (1000, 200));
+    assert_eq!(read, tree);
+    let base = Tree { header: TreeHeader { id: SnapshotId::new(3, [3; 6]), ..header() }, ..stored() };
+    let overlay = Tree::overlay(&base, &tree).unwrap();
+    assert_eq!(Tree::whole(base, overlay).unwrap().header, tree.header);
+    // Older ones say only that something is missing, and a whole one says nothing of it.
+    let old = text(&tree).replacen(r#""missing":["#, r#""unknown":["#, 1).replacen(r#""more_missing":200,"#, "", 1);
+    let old = decode(&zstd::encode_all(old.as_bytes(), 1).unwrap()).unwrap();
+    assert!(old.header.partial && old.header.missing == Missing::default());
+    assert!(!text(&sample()).contains("missing"));
+    // Lists of any length are refused before they are held.
+    let names = |count: usize| format!(r#""missing":[{}"d"]"#, r#""d","#.repeat(count - 1));
+    for (from, to) in [
+        (r#""partial":false"#, format!(r#""partial":true,{}"#, names(1001))),
+        (r#""partial":false"#, r#""partial":true,"missing":["d"],"more_missing":18446744073709551615"#.to_owned()),
+        (r#""partial":false"#, format!(r#""partial":true,"missing":["{}"]"#, "d".repeat(20_000))),
+        (r#""partial":false"#, r#""partial":true,"missing":null"#.to_owned()),
+    ] {
+        let bytes = zstd::encode_all(text(&sample()).replacen(from, &to, 1).as_bytes(), 1).unwrap();
+        assert!(matches!(decode(&bytes), Err(FormatError::Malformed { line: 1, .. })), "{}", &to[..40]);
+    }
+    let bytes = text(&sample()).replacen(r#""partial":false"#, &format!(r#""partial":true,{}"#, names(1000)), 1);
+    assert!(decode(&zstd::encode_all(bytes.as_bytes(), 1).unwrap()).is_ok());
 }
 
 #[test]

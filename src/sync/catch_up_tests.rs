@@ -127,8 +127,16 @@ impl Stage {
             }
         }
         let time = jiff::Timestamp::UNIX_EPOCH;
-        let header =
-            TreeHeader { id, parent: None, writer: String::new(), quiet: true, partial: false, base: None, time };
+        let header = TreeHeader {
+            id,
+            parent: None,
+            writer: String::new(),
+            quiet: true,
+            partial: false,
+            missing: crate::snapshot::Missing::default(),
+            base: None,
+            time,
+        };
         let tree = Tree { header, rows: rows.clone(), removed: BTreeMap::new() };
         shelf.put(&id.tree_key(), &tree.encode().unwrap());
         let old = commits.last().map(|last| &last.head.head);
@@ -748,6 +756,7 @@ async fn plain_snapshots_from_before_the_import_are_not_recent_and_say_what_thei
             writer: String::new(),
             quiet: true,
             partial: false,
+            missing: crate::snapshot::Missing::default(),
             base: None,
             time,
         };

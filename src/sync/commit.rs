@@ -122,6 +122,8 @@ pub(super) struct Committer<'a> {
     pub(super) sent: Mutex<HashMap<RelPath, (ETag, Hash)>>,
     /// What became of the files that this process has committed: the receipt of the last commit tells all of it.
     pub(super) committed: BTreeMap<RelPath, ChangeKind>,
+    /// Files that the rules ignore by now, and whose edits are not stored.
+    pub(super) ignored_edits: Vec<RelPath>,
     /// Where pieces lie that need not be stored again.
     pub(super) known: Known,
     pub(super) url: String,
@@ -203,6 +205,7 @@ impl<'a> Committer<'a> {
             index,
             sent,
             committed: BTreeMap::new(),
+            ignored_edits: Vec::new(),
             known: Known::default(),
             url,
         })
@@ -238,12 +241,23 @@ impl<'a> Committer<'a> {
         for warning in &scan.warnings {
             tracing::debug!("{warning}");
         }
+        if !hurry {
+            self.find_ignored_edits(&scan).await?;
+        }
         for _ in 0..TRIES {
             self.check(head.as_ref())?;
             let attempt = Attempt { scan: &scan, before: before.as_ref(), head: head.as_ref(), quiet, control, events };
-            if let Some(receipt) = self.try_once(attempt).await? {
+            if let Some(mut receipt) = self.try_once(attempt).await? {
                 self.warn(&scan);
-                self.warn_of_ignored_edits(&scan).await?;
+                if hurry && quiet {
+                    // First what is to be stored, then what is not.
+                    tokio::select! {
+                        biased;
+                        found = self.find_ignored_edits(&scan) => found?,
+                        () = control.until_time_is_up() => {}
+                    }
+                    self.name_ignored_edits(&mut receipt.not_stored);
+                }
                 // A checkpoint that stores nothing has nothing to say.
                 if receipt.snapshot.is_some() || self.setting.handover.status.is_none() {
                     for told in unfinished(&self.state) {
@@ -354,6 +368,8 @@ impl<'a> Committer<'a> {
         next: Option<&Head>,
     ) -> Receipt {
         let files = self.committed_files(theirs, merged);
+        let mut not_stored = local.lost();
+        self.name_ignored_edits(&mut not_stored);
         let deleted = files.values().filter(|change| **change == ChangeKind::Deleted).count() as u64;
         let conflicts = merged.copies.iter();
         Receipt {
@@ -367,7 +383,7 @@ impl<'a> Committer<'a> {
             requests: 0,
             seconds: 0.0,
             live_tree: LiveTreeState::Current,
-            not_stored: local.lost(),
+            not_stored,
             not_deleted: Vec::new(),
             conflicts: conflicts
                 .map(|copy| Conflict { path: copy.path.to_string(), copy: copy.copy.to_string() })

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     config::Handover,
+    report::{NotStored, NotStoredReason, counted},
     rows::{Hash, Kind, RelPath, Row, Rows},
     snapshot::{Head, SnapshotId},
     state::{Mine, Pending, Ready, State},
@@ -107,39 +108,47 @@ impl Committer<'_> {
         }
     }
 
-    /// A file that was stored before the rules ignored it keeps its object until it is removed; its edits are lost with
-    /// this disk, so each such file is named.
-    pub(super) async fn warn_of_ignored_edits(&self, scan: &Scan) -> Result<(), SyncError> {
+    /// Finds files that were stored before the rules ignored them and that were edited since. Each keeps its row and its
+    /// object until it is removed; its edits are lost with this disk, so receipts name it.
+    pub(super) async fn find_ignored_edits(&mut self, scan: &Scan) -> Result<(), SyncError> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let seen: BTreeSet<&RelPath> =
             scan.unreadable.iter().map(|(path, _)| path).chain(&scan.changing).chain(&scan.mounts).collect();
         let unseen = |path: &RelPath| {
             !scan.rows.contains_key(path) && !seen.contains(path) && !path.ancestors().any(|up| seen.contains(&up))
         };
-        let ignored: Vec<(RelPath, Row)> = origin
-            .iter()
-            .filter(|(path, row)| row.kind == Kind::File && unseen(path))
-            .map(|(path, row)| (path.clone(), row.clone()))
-            .collect();
+        let files = origin.iter().filter(|(path, row)| row.kind == Kind::File && unseen(path));
+        let ignored: Vec<(RelPath, Row)> = files.map(|(path, row)| (path.clone(), row.clone())).collect();
         if ignored.is_empty() {
+            self.ignored_edits.clear();
             return Ok(());
         }
         let dir = self.dir.try_clone()?;
         let is_edited = move |(path, row): &(RelPath, Row)| match dir.look(path) {
             Presence::There(stat) if stat.kind == Some(Kind::File) => {
-                (stat.size, stat.mtime_ns) != (row.size, row.mtime_ns)
-                    && look_closely(&dir, path).is_some_and(|there| !there.same_content(row))
+                stat.size != row.size
+                    || stat.mtime_ns != row.mtime_ns
+                        && look_closely(&dir, path).is_some_and(|there| !there.same_content(row))
             }
             _ => false,
         };
         let edited: Vec<_> = blocking(move || ignored.into_iter().filter(is_edited).collect()).await?;
-        for (path, _) in &edited {
+        self.ignored_edits = edited.into_iter().map(|(path, _)| path).collect();
+        if let Some(path) = self.ignored_edits.first() {
             tracing::warn!(
-                "{path} was stored before the rules ignored it, and was edited since: the edit is not stored; \
-                 `stopover explain` names the rule"
+                "{} stored before the rules ignored {path}, and edited since: edits are not stored; `stopover explain` \
+                 names the rule",
+                counted(self.ignored_edits.len() as u64, "file was", "files were")
             );
         }
         Ok(())
+    }
+
+    /// What of the receipt is about them.
+    pub(super) fn name_ignored_edits(&self, not_stored: &mut Vec<NotStored>) {
+        let there: BTreeSet<String> = not_stored.iter().map(|file| file.path.clone()).collect();
+        let named = self.ignored_edits.iter().map(ToString::to_string).filter(|path| !there.contains(path));
+        not_stored.extend(named.map(|path| NotStored { path, reason: NotStoredReason::Ignored }));
     }
 
     pub(super) fn warn_of_size(&self, rows: &Rows) {

@@ -96,7 +96,7 @@ pub(super) async fn explain(
     committer.store = with_noted_abilities(committer.store.clone(), Some(&committer.state));
     let mut rows = theirs.rows.clone();
     rows.retain(|_, row| row.kind != Kind::File || row.etag.is_some());
-    let next = next_head(&committer.store, head, quiet, false, &rows, theirs.removed.clone()).await?;
+    let next = next_head(&committer.store, head, quiet, None, &rows, theirs.removed.clone()).await?;
     // Lost or won: the next try reads what there is now.
     publish_for(&committer.mine, &committer.store, head, &next).await?;
     Ok(true)

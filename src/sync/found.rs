@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     plan::{Contents, ImportOptions, RefusedKey, Unread},
-    report::Refused,
+    report::{Refused, counted},
     rows::{ETag, Kind, RelPath, Rows},
-    snapshot::HeadState,
+    snapshot::{HeadState, Missing},
     state::State,
     store::{Listed, Store, StoreErrorKind},
     worktree::RuleOptions,
@@ -194,6 +194,35 @@ impl Found {
         match self {
             Self::Plain(found) => found.import.ignored.len(),
             Self::Live(live) => live.outside.ignored.len(),
+        }
+    }
+
+    /// What the container that made this snapshot had and could not store; `None` where it stored everything.
+    pub(super) fn missing(&self) -> Option<&Missing> {
+        match self {
+            Self::Plain(found) => found.missing.as_ref(),
+            Self::Live(live) => Some(&live.tree.header).filter(|header| header.partial).map(|header| &header.missing),
+        }
+    }
+
+    /// Names it: the container that could have told is gone.
+    pub(super) fn tell_missing(&self) {
+        let Some(missing) = self.missing() else { return };
+        let id = self.head().and_then(|at| at.head.snapshot).map_or(0, |id| id.seq());
+        if missing.names().is_empty() {
+            tracing::warn!("snapshot {id} is partial: some of what its container had is not in it");
+            return;
+        }
+        let count = missing.names().len() as u64 + missing.more();
+        tracing::warn!(
+            "snapshot {id} is partial: of {} its container had another content, or none of it is there",
+            counted(count, "file", "files")
+        );
+        for name in missing.names() {
+            tracing::warn!("not in snapshot {id}: {name}");
+        }
+        if missing.more() > 0 {
+            tracing::warn!("not in snapshot {id}: {} more", missing.more());
         }
     }
 

@@ -8,11 +8,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     SyncError,
-    remote::{FIRST_ANSWER, HeadAt, is_still, present_tree, read_plain_head},
+    remote::{FIRST_ANSWER, HeadAt, is_still, present_plain, read_plain_head},
 };
 use crate::{
     plan::{Import, ImportOptions, Object, TreeRows, import},
-    rows::{Hasher, RelPath, Removed, Rows},
+    rows::{Hasher, RelPath, Rows},
+    snapshot::{Missing, Tree},
     store::{GetIf, Got, Listed, Opened, Store},
     worktree::{RuleOptions, Rules, is_rule_input},
 };
@@ -29,6 +30,8 @@ pub(super) struct Found {
     pub(super) import: Import,
     /// Whether there is a workspace: a head that is not deleted, or any object.
     pub(super) exists: bool,
+    /// What its last commit did not store, if it is partial.
+    pub(super) missing: Option<Missing>,
 }
 
 /// Reads head, listing and tree until they belong together.
@@ -65,7 +68,7 @@ pub(super) async fn once(
     head: Option<HeadAt>,
     listed: Vec<Listed>,
 ) -> Result<Option<Found>, SyncError> {
-    let tree = present_tree(store, head.as_ref()).await?;
+    let tree = present_plain(store, head.as_ref()).await?;
     if !is_still(store, head.as_ref()).await? {
         return Ok(None);
     }
@@ -82,12 +85,12 @@ async fn join(
     rules: &RuleOptions,
     options: ImportOptions<'_>,
     head: Option<HeadAt>,
-    tree: Option<(Rows, Removed)>,
+    tree: Option<Tree>,
     listed: Vec<Listed>,
 ) -> Result<Found, SyncError> {
     let rules = rules_of(store, &listed, rules).await?;
     let mut objects: Vec<Object> = listed.into_iter().map(object).collect();
-    let known = tree.as_ref().map(|(rows, removed)| TreeRows { rows, removed });
+    let known = tree.as_ref().map(|tree| TreeRows { rows: &tree.rows, removed: &tree.removed });
     let ignored = |path: &RelPath, kind| !rules.verdict(path, kind).stored;
     let mut found = import(&objects, known, ignored, options);
     // What the listing lacks is looked for by name.
@@ -121,7 +124,8 @@ async fn join(
     }
     let has_head = tree.is_some();
     let exists = has_head || !objects.is_empty();
-    Ok(Found { head, import: found, exists })
+    let missing = tree.map(|tree| tree.header).filter(|header| header.partial).map(|header| header.missing);
+    Ok(Found { head, import: found, exists, missing })
 }
 
 /// An object as planning sees it.

@@ -127,6 +127,7 @@ impl Committer<'_> {
                 writer: written.writer.clone(),
                 quiet,
                 partial: is_partial,
+                missing: local.missing(),
                 base: None,
                 time: written.time,
             };

@@ -22,7 +22,7 @@ use super::{
     sources::Remote,
 };
 use crate::{
-    plan::{Delete, Put as PlannedPut, Source as From, UploadPlan},
+    plan::{Delete, Groups, Put as PlannedPut, Source as From, UploadPlan},
     report::{Events, NotStoredReason, Phase, Progress},
     rows::{ETag, Hash, Hasher, RelPath, Row, Rows},
     state::{Sent, State},
@@ -32,6 +32,8 @@ use crate::{
 
 /// How often one object is tried while others keep changing it.
 const TRIES: u32 = 6;
+/// How many files of a group are on their way at once.
+const AT_ONCE: usize = 4;
 /// How old the last look at head may be before a delete without condition.
 const FRESH: Duration = Duration::from_secs(5);
 
@@ -47,7 +49,9 @@ pub(super) struct Outcome {
     /// Objects that these credentials may not delete.
     pub(super) undeleted: BTreeMap<RelPath, ETag>,
     /// Objects that were deleted.
-    removed: BTreeSet<RelPath>,
+    pub(super) removed: BTreeSet<RelPath>,
+    /// Objects whose deletes were not reached, and that count as deleted all the same: they belong to what is stored.
+    pub(super) hidden: BTreeMap<RelPath, ETag>,
     /// Removed files whose objects were left: the deletes were not reached.
     pub(super) left: Vec<RelPath>,
     /// Another writer moved head: plan again.
@@ -69,6 +73,8 @@ pub(super) struct LiveTree<'a> {
     pub(super) sent: &'a Mutex<HashMap<RelPath, (ETag, Hash)>>,
     /// Contents that may be replaced whatever their version: theirs and what was taken in.
     pub(super) known: &'a [&'a Rows],
+    /// What should go whole or not at all.
+    pub(super) groups: &'a Groups,
     /// Whether to stop before the next request.
     pub(super) stop: &'a (dyn Fn() -> bool + Sync),
     /// Knows when no request may be waited for any more.
@@ -126,17 +132,16 @@ impl LiveTree<'_> {
         for path in refused.into_iter().flatten() {
             self.make_room(path, plan, outcome).await?;
         }
-        let puts = plan.puts.iter().filter(|put| !blocked.contains(&put.path));
+        let puts: Vec<&PlannedPut> = plan.puts.iter().filter(|put| !blocked.contains(&put.path)).collect();
+        let units =
+            puts.chunk_by(|one, next| self.groups.with(&one.path).is_some_and(|members| members.contains(&next.path)));
         for path in &blocked {
             outcome.not_stored.insert(path.clone(), NotStoredReason::Changing);
         }
         let width = self.store.widths().1.max(1);
-        let mut running = stream::iter(puts.map(|put| async move {
-            if (self.stop)() { (put, Ok(One::Stopped)) } else { (put, self.put(put).await) }
-        }))
-        .buffer_unordered(width);
+        let mut running = stream::iter(units.map(|unit| self.put_unit(unit))).buffer_unordered(width);
         loop {
-            let (put, one) = tokio::select! {
+            let unit = tokio::select! {
                 biased;
                 next = running.next() => match next {
                     Some(next) => next,
@@ -148,24 +153,51 @@ impl LiveTree<'_> {
                     return Ok(());
                 }
             };
-            done += put.row.size;
-            self.events.progress(Progress::new(Phase::Upload, done, total, Some(put.path.to_string())));
-            match one? {
-                One::Stored(stored) => {
-                    let Stored { row, copy } = *stored;
-                    outcome.stored.insert(put.path.clone(), row);
-                    if let Some((path, row)) = copy {
-                        outcome.copies.insert(put.path.clone(), path.clone());
-                        outcome.stored.insert(path, row);
+            for (put, one) in unit {
+                done += put.row.size;
+                self.events.progress(Progress::new(Phase::Upload, done, total, Some(put.path.to_string())));
+                match one? {
+                    One::Stored(stored) => {
+                        let Stored { row, copy } = *stored;
+                        outcome.stored.insert(put.path.clone(), row);
+                        if let Some((path, row)) = copy {
+                            outcome.copies.insert(put.path.clone(), path.clone());
+                            outcome.stored.insert(path, row);
+                        }
                     }
+                    One::Not(reason) => {
+                        outcome.not_stored.insert(put.path.clone(), reason);
+                    }
+                    One::Lost => outcome.lost = true,
+                    One::Stopped => outcome.stopped = true,
                 }
-                One::Not(reason) => {
-                    outcome.not_stored.insert(put.path.clone(), reason);
-                }
-                One::Lost => outcome.lost = true,
-                One::Stopped => outcome.stopped = true,
             }
         }
+    }
+
+    /// Puts a file, or the files of a group: the first alone, for it has the longest way, and the others at once when it
+    /// is there. What was begun is finished as far as time allows; where one of them is not stored no other is begun.
+    async fn put_unit<'p>(&self, unit: &[&'p PlannedPut]) -> Vec<(&'p PlannedPut, Result<One, SyncError>)> {
+        let mut done = Vec::with_capacity(unit.len());
+        let mut ended = (self.stop)().then_some(Err(()));
+        let (first, others) = unit.split_at(unit.len().min(1));
+        for part in std::iter::once(first).chain(others.chunks(AT_ONCE)) {
+            if let Some(end) = ended {
+                let not = |put: &&'p PlannedPut| (*put, Ok(end.map_or(One::Stopped, One::Not)));
+                done.extend(part.iter().map(not));
+                continue;
+            }
+            let puts = part.iter().map(|put| async move { (*put, self.put(put).await) });
+            for (put, one) in futures_util::future::join_all(puts).await {
+                ended = ended.or(match &one {
+                    Ok(One::Stored(_)) => None,
+                    Ok(One::Not(reason)) => Some(Ok(*reason)),
+                    Ok(One::Lost | One::Stopped) | Err(_) => Some(Err(())),
+                });
+                done.push((put, one));
+            }
+        }
+        done
     }
 
     /// No more requests: what an earlier scan of this commit has put counts, if it is still the content; the rest is

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use super::{
     Control, SyncError,
     catch_up::CatchingUp,
+    laying::Laying,
     making::{contents, counts, cuts_of, encode, place},
     packs::{Known, Packer},
     publish::{Published, publish, put_tree},
@@ -15,12 +16,12 @@ use super::{
     retain::retain,
     session::with_abilities,
     snapshots::present_snapshot,
-    upload::{guard_what_is_below, receipt, together},
+    upload::{guard_what_is_below, receipt},
 };
 use crate::{
     config::{Config, LiveTree},
-    plan::{Groups, Order, changes},
-    report::{Events, LiveTreeState, NotDeleted, NotStored, Receipt},
+    plan::{Order, changes},
+    report::{Events, LiveTreeState, NotDeleted, NotStoredReason, Receipt},
     rows::{Kind, RelPath, Removed, Row, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     store::{Probed, Store},
@@ -46,11 +47,11 @@ pub(super) async fn upload(
         if !config.call.delete {
             guard_what_is_below(rows, scan, &store.url())?;
         }
-        let mut wanted = together(rows, scan, dir, config.call.delete);
-        let mut receipt = receipt(rows, &wanted, scan);
-        let is_nothing = changes(rows, &wanted).is_empty();
-        if config.call.dry_run || is_nothing {
-            receipt.durable = !config.call.dry_run;
+        let mut laying = Laying::new(rows, scan, dir, config.call.delete, &config.together);
+        let mut wanted = laying.result();
+        let is_nothing = |wanted: &Rows| changes(rows, wanted).is_empty();
+        if config.call.dry_run || is_nothing(&wanted) {
+            let receipt = Receipt { durable: !config.call.dry_run, ..receipt(rows, &wanted, &laying) };
             return Ok(Some(finished(receipt, store, begun)));
         }
         let with_live_tree = config.live_tree == LiveTree::On;
@@ -58,28 +59,32 @@ pub(super) async fn upload(
         *store = with_abilities(store.clone(), None, probed).await?;
         known.plan_against(Some(at.head.gc), rows);
         let mut cuts = cuts_of(rows);
-        let to_go = contents(&wanted, &scan.rows, &known, &cuts, &Groups::default(), Order::ByPath);
+        let to_go = contents(&wanted, laying.here(), &known, &cuts, &laying.groups, Order::ByPath);
         let id = SnapshotId::new(at.head.next_seq(), random()?);
         let control = Control::default();
         let mut packer =
             Packer { store, dir, attempt: id, next: 0, hurry: false, stop: &|| false, control: &control, events };
         let packed = packer.pack(to_go, &mut known).boxed_local().await?;
         cuts.extend(cuts_of(&packed.stored));
-        for (path, stored) in &packed.stored {
-            if let Some(row) = wanted.get_mut(path) {
-                (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
-                row.pieces = stored.pieces.without_places();
+        // What could not be read stays as it was there, and with it what it belongs to.
+        laying.take(&packed.stored, &packed.not_stored);
+        loop {
+            wanted = laying.result();
+            let lost = place(&mut wanted, &known, &cuts);
+            let Some(first) = lost.first() else { break };
+            let changing = lost.iter().map(|path| (path.clone(), NotStoredReason::Changing)).collect();
+            if !laying.take(&Rows::new(), &changing) {
+                return Err(SyncError::Damaged {
+                    what: format!("the content of {first}"),
+                    workspace: store.url(),
+                    why: "the snapshot does not say where it lies, and it is not in this directory".to_owned(),
+                });
             }
         }
-        // What could not be read stays as it was there.
-        for (path, reason) in &packed.not_stored {
-            receipt.not_stored.push(NotStored { path: path.to_string(), reason: *reason });
-            put_back(&mut wanted, rows, path);
+        let mut receipt = receipt(rows, &wanted, &laying);
+        if is_nothing(&wanted) {
+            return Ok(Some(finished(receipt, store, begun)));
         }
-        for path in place(&mut wanted, &known, &cuts) {
-            put_back(&mut wanted, rows, &path);
-        }
-        receipt.partial = !receipt.not_stored.is_empty();
         let written = written(store)?;
         let counts = counts(rows, &wanted, false, receipt.partial);
         let header = TreeHeader {
@@ -88,6 +93,7 @@ pub(super) async fn upload(
             writer: written.writer.clone(),
             quiet: false,
             partial: receipt.partial,
+            missing: laying.missing(),
             base: None,
             time: written.time,
         };
@@ -113,13 +119,6 @@ pub(super) async fn upload(
         return Ok(Some(finished(receipt, store, begun)));
     }
     Err(SyncError::Contended(store.url(), TRIES))
-}
-
-fn put_back(wanted: &mut Rows, theirs: &Rows, path: &RelPath) {
-    match theirs.get(path) {
-        Some(row) => wanted.insert(path.clone(), row.clone()),
-        None => wanted.remove(path),
-    };
 }
 
 /// The upload is durable, whatever becomes of this.

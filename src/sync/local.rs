@@ -3,16 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{live_tree::Outcome, outgoing::WHOLE, packs::Packed, session::adopt};
+use super::{
+    groups::{groups, held_back},
+    live_tree::Outcome,
+    outgoing::WHOLE,
+    packs::Packed,
+    session::adopt,
+};
 use crate::{
-    plan::{
-        Base, Groups, Merged, Owners, Seen, Stored, Unstored, UploadPlan, merge3, merge3_plain, ours_for_merge,
-        stored_part,
-    },
+    plan::{Base, Groups, Merged, Owners, Seen, Stored, UploadPlan, merge3, merge3_plain, stored_part},
     report::{NotDeleted, NotStored, NotStoredReason},
     rows::{ETag, Kind, RelPath, Removed, Row, Rows},
+    snapshot::Missing,
     store::Probed,
-    worktree::{Directory, Presence, RuleOptions, Rules, Scan},
+    worktree::{Directory, Presence, Scan},
 };
 
 /// The paths that the directory took in and that `rows` lacks.
@@ -73,11 +77,9 @@ impl Local {
     /// Finds out which files go whole or not at all: databases with what lies beside them, copies with what replaced
     /// their content, and what each of the patterns `together` matches.
     pub(super) fn group(&mut self, origin: Option<&Rows>, together: &[String]) {
-        let patterns = Together::new(together);
         let nothing = Rows::new();
-        let tables = [&self.rows, origin.unwrap_or(&nothing)];
         let unread = self.not_stored.keys().cloned().collect();
-        self.groups = Groups::of(&tables, |path| patterns.of(path)).with_unread(&tables, &unread);
+        self.groups = groups(&[&self.rows, origin.unwrap_or(&nothing)], &unread, together);
     }
 
     /// The scan's rows, with owners as the workspace knows them.
@@ -91,19 +93,20 @@ impl Local {
 
     /// What of the scan may be committed to a live workspace, and the merge of it.
     pub(super) fn part(&mut self, base: Base<'_>, theirs: &Rows, partial: bool) -> Part {
+        let ours = self.ours(base, partial);
+        let merged = merge3(base, &ours, theirs);
+        Part { ours, merged }
+    }
+
+    /// What may be committed; what is held back by it is noted.
+    fn ours(&mut self, base: Base<'_>, partial: bool) -> Rows {
         let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
         let partial = partial || self.is_partial();
         let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
         let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
         let Stored { rows: ours, named } = stored_part(&seen, base);
-        let reason = |why: &Unstored| match why {
-            Unstored::With(other) => self.not_stored.get(other).copied().unwrap_or(NotStoredReason::Deadline),
-            Unstored::Itself | Unstored::Place => NotStoredReason::Deadline,
-        };
-        let others = named.iter().filter(|(path, _)| !self.not_stored.contains_key(*path));
-        self.held_back = others.map(|(path, why)| (path.clone(), reason(why))).collect();
-        let merged = merge3(base, &ours, theirs);
-        Part { ours, merged }
+        self.held_back = held_back(&named, &self.not_stored, &self.gone);
+        ours
     }
 
     /// Takes in what became of the contents: those that were stored as they are by now, and what was not stored. Says
@@ -119,14 +122,16 @@ impl Local {
         self.is_partial()
     }
 
-    pub(super) fn merge(&self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
-        let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
-        let partial = partial || self.is_partial();
-        let groups = Groups::default();
-        let seen = Seen { rows: &self.rows, gone: &self.gone, not_stored: &not_stored, partial, groups: &groups };
-        let ours = ours_for_merge(&seen, base);
+    /// The same of a plain workspace.
+    pub(super) fn merge(&mut self, base: Base<'_>, theirs: &Rows, partial: bool) -> (Rows, Merged) {
+        let ours = self.ours(base, partial);
         let merged = merge3_plain(base, &ours, theirs);
         (ours, merged)
+    }
+
+    /// Groups of which a part is in the live tree of a plain workspace are none any more: see [`part`].
+    pub(super) fn part_groups(&mut self, plan: &UploadPlan, outcome: &mut Outcome, url: &str) {
+        part(&mut self.groups, plan, outcome, url);
     }
 
     /// Takes in what the live tree says: contents as they were put, and what was not put. Says whether some was not.
@@ -150,31 +155,17 @@ impl Local {
         !self.not_stored.is_empty() || !self.held_back.is_empty() || !self.refused.is_empty()
     }
 
+    /// The same by name, for the tree.
+    pub(super) fn missing(&self) -> Missing {
+        Missing::of(self.lost().into_iter().map(|lost| lost.path))
+    }
+
     /// What is not stored, for the receipt.
     pub(super) fn lost(&self) -> Vec<NotStored> {
         let refused = self.refused.iter().map(|name| (name.clone(), NotStoredReason::NameRefused));
         let all = self.not_stored.iter().chain(&self.held_back);
         let paths = all.map(|(path, reason)| (path.to_string(), *reason));
         paths.chain(refused).map(|(path, reason)| NotStored { path, reason }).collect()
-    }
-}
-
-/// The patterns whose matches are stored together or not at all; each has the syntax of an ignore rule.
-struct Together(Vec<Rules>);
-
-impl Together {
-    fn new(patterns: &[String]) -> Self {
-        let only = |pattern: &String| RuleOptions { git: true, extra: vec![pattern.clone()] };
-        Self(patterns.iter().map(|pattern| Rules::from_files([], &only(pattern))).collect())
-    }
-
-    /// The patterns that match a file.
-    fn of(&self, path: &RelPath) -> Vec<usize> {
-        let matches = |rules: &Rules| {
-            let verdict = rules.verdict(path, Kind::File);
-            !verdict.stored && verdict.source.as_deref() == Some("STOPOVER_IGNORE")
-        };
-        self.0.iter().enumerate().filter(|(_, rules)| matches(rules)).map(|(at, _)| at).collect()
     }
 }
 
@@ -185,6 +176,23 @@ pub(super) fn not_deleted(outcome: &Outcome) -> Vec<NotDeleted> {
     let denied = outcome.undeleted.keys().map(|path| (path, "denied"));
     let all = denied.chain(outcome.left.iter().map(|path| (path, left)));
     all.map(|(path, reason)| NotDeleted { path: path.to_string(), reason: reason.to_owned() }).collect()
+}
+
+/// What became of the groups in a live tree, whose objects are written one by one. What should be removed with files
+/// that are stored counts as removed, although its delete was not reached. A group of which only a part is there cannot
+/// be put back: it is named, and counts as what it is.
+pub(super) fn part(groups: &mut Groups, plan: &UploadPlan, outcome: &mut Outcome, url: &str) {
+    let not_stored: BTreeSet<RelPath> = outcome.not_stored.keys().cloned().collect();
+    let moved = |path: &RelPath| outcome.stored.contains_key(path) || outcome.removed.contains(path);
+    for (there, late) in groups.dissolve(moved, &not_stored) {
+        tracing::warn!(
+            "{there} and {late} belong together, and {url} has the new {there} beside the old {late} (or none): it is no              live workspace yet, its objects are written one by one, and time ran out between them"
+        );
+    }
+    let reached = outcome.deleted;
+    let late = plan.deletes.iter().filter(|delete| !reached && !outcome.removed.contains(&delete.path));
+    let late = late.filter(|delete| groups.may_lack(&delete.path, &not_stored));
+    outcome.hidden = late.map(|delete| (delete.path.clone(), delete.expected.clone())).collect();
 }
 
 /// What the requests of `plan` need to know of the server.
@@ -222,6 +230,7 @@ pub(super) fn stored_rows(merged: &Merged, theirs: &Rows, outcome: &Outcome) -> 
 /// reached those of before.
 pub(super) fn undeleted(removed: &Removed, outcome: &Outcome) -> BTreeMap<RelPath, ETag> {
     let mut undeleted = outcome.undeleted.clone();
+    undeleted.extend(outcome.hidden.clone());
     if !outcome.deleted {
         undeleted.extend(removed.iter().filter_map(|(path, etag)| Some((path.clone(), etag.clone()?))));
     }
@@ -243,17 +252,6 @@ pub(super) fn with_versions(mut ours: Rows, stored: &Rows) -> Rows {
 mod tests {
     use super::*;
     use crate::rows::Hash;
-
-    #[test]
-    fn the_patterns_of_together_match_as_ignore_rules_do() {
-        let together = Together::new(&["*.idx".to_owned(), "/data/".to_owned(), "*.log".to_owned()]);
-        let of = |path: &str| together.of(&RelPath::new(path).unwrap());
-        assert_eq!(of("a/b.idx"), [0]);
-        assert_eq!(of("data/x.idx"), [0, 1]);
-        assert_eq!(of("data/deep/x"), [1]);
-        assert_eq!(of("x.log"), [2], "what the built-in rules would ignore is as good as anything");
-        assert!(of("other").is_empty() && of("node_modules/x").is_empty());
-    }
 
     #[test]
     fn what_was_on_its_way_from_one_directory_to_another_is_not_gone() {

@@ -33,10 +33,11 @@ impl Committer<'_> {
         let (theirs, removed) = theirs_of(&self.store, &self.mine, head, self.origin.as_ref(), now).await?;
         let (_, owners) = owners(self.config, self.setting);
         let mut local = Local::new(scan, before, owners, self.origin.as_ref(), &theirs, &self.dir);
+        local.group(self.origin.as_ref(), &self.config.together);
         let base = base_of(&self.mine, head, self.origin.as_ref());
         let (_, merged) = local.merge(base, &theirs, false);
         let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
-        let mut plan = upload_plan(&theirs, &merged, order);
+        let mut plan = upload_plan(&theirs, &merged, order).in_groups(local.groups(), order);
         let has_changes = !changes(&theirs, &merged.rows).is_empty() || !plan.is_empty();
         if self.config.call.dry_run {
             let planned = self.plain_receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
@@ -64,12 +65,13 @@ impl Committer<'_> {
             head,
             sent: &self.sent,
             known: &known,
+            groups: local.groups(),
             stop: &stop,
             control,
             room: Room::new(),
             events,
         };
-        let outcome = live_tree.run(&plan).await?;
+        let mut outcome = live_tree.run(&plan).await?;
         if outcome.lost {
             return Ok(None);
         }
@@ -86,11 +88,13 @@ impl Committer<'_> {
         if !quiet && control.app_is_gone() {
             return Ok(Some(self.plain_receipt(&theirs, &merged, &outcome, &local, quiet, None)));
         }
+        local.part_groups(&plan, &mut outcome, &self.url);
         let (ours, merged) = local.merge(base, &theirs, is_partial);
         let rows = stored_rows(&merged, &theirs, &outcome);
         let (ours, markers) = (with_versions(ours, &rows), self.markers());
+        let missing = is_partial.then(|| local.missing());
         let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
-        let next = next_head(&self.store, head, quiet, is_partial, &rows, tombstones).await?;
+        let next = next_head(&self.store, head, quiet, missing, &rows, tombstones).await?;
         let noted = self.note_pending(&next, &ours)?;
         match publish_for(&self.mine, &self.store, head, &next).await? {
             Published::Won(_) => {}

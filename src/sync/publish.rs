@@ -15,7 +15,7 @@ use super::{
 use crate::{
     plan::Cas,
     rows::{Pieces, Removed, Row, Rows},
-    snapshot::{HEAD_KEY, Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
+    snapshot::{HEAD_KEY, Head, HeadState, Limits, Missing, SnapshotId, Tree, TreeHeader},
     state::Mine,
     store::{Abilities, MAX_WHOLE, Probed, Put, PutIf, Store},
 };
@@ -131,12 +131,12 @@ pub(super) async fn put_tree(store: &Store, id: &SnapshotId, rows: u64, bytes: V
     }
 }
 
-/// Writes the tree of a plain workspace, and makes the head that names it.
+/// Writes the tree of a plain workspace, and makes the head that names it. It is partial where `missing` is given.
 pub(super) async fn next_head(
     store: &Store,
     head: Option<&HeadAt>,
     quiet: bool,
-    partial: bool,
+    missing: Option<Missing>,
     rows: &Rows,
     removed: Removed,
 ) -> Result<Head, SyncError> {
@@ -150,7 +150,8 @@ pub(super) async fn next_head(
             parent: old.and_then(|head| head.snapshot),
             writer: written.writer.clone(),
             quiet,
-            partial,
+            partial: missing.is_some(),
+            missing: missing.unwrap_or_default(),
             base: None,
             time: written.time,
         },

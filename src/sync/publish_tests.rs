@@ -50,7 +50,7 @@ async fn the_tree_of_a_plain_workspace_says_nothing_of_pieces() {
     assert!(matches!(rows[&path("large")].pieces, Pieces::Many(_)));
     let zeros = rows.get_mut(&path("zeros")).unwrap();
     zeros.pieces = Pieces::One(Place::Zeros);
-    let head = next_head(&ground.store, None, true, false, &rows, Removed::new()).await.unwrap();
+    let head = next_head(&ground.store, None, true, None, &rows, Removed::new()).await.unwrap();
     let Got::Found(object) = ground.store.get(&head.snapshot.unwrap().tree_key(), GetIf::Always).await.unwrap() else {
         panic!("the tree is there")
     };

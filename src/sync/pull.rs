@@ -31,7 +31,7 @@ use crate::{
     },
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
     rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
-    snapshot::{HeadState, SnapshotId},
+    snapshot::{HeadState, Missing, SnapshotId},
     state::{Mine, Pulling, State},
     store::Store,
     worktree::{Directory, Index, Presence, RuleOptions, Scan, WriteOptions, Writer},
@@ -204,7 +204,8 @@ async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled,
         requests: store.counters().requests,
         seconds: begun.elapsed().as_secs_f64(),
         refused: found.refused(),
-        omitted: 0,
+        missing: found.missing().map(|missing| missing.names().to_vec()).unwrap_or_default(),
+        omitted: found.missing().map_or(0, Missing::more),
     };
     let proof = format!("would restore {files} files, {bytes} bytes to {}", config.dir.display());
     let restored = restored.bounded();
@@ -295,6 +296,7 @@ impl Puller<'_> {
             self.keep_amended(state)?;
         }
         self.found.read_what_meets(self.store, &local, self.past.origin.as_ref()).await?;
+        self.found.tell_missing();
         if let Some(live) = self.found.live() {
             live.tell();
         }
@@ -496,7 +498,8 @@ impl Puller<'_> {
             requests: self.store.counters().requests,
             seconds,
             refused,
-            omitted: 0,
+            missing: self.found.missing().map(|missing| missing.names().to_vec()).unwrap_or_default(),
+            omitted: self.found.missing().map_or(0, Missing::more),
         };
         let head = self.found.head();
         let (stones, heads) = (

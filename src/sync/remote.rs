@@ -79,13 +79,18 @@ pub(super) async fn read_tree(store: &Store, id: &SnapshotId) -> Result<Option<T
     Ok(Some(tree))
 }
 
-/// Rows and tombstones of the present snapshot; a head of state `plain` always has one.
+/// Rows and tombstones of the present snapshot.
 pub(super) async fn present_tree(store: &Store, head: Option<&HeadAt>) -> Result<Option<(Rows, Removed)>, SyncError> {
+    Ok(present_plain(store, head).await?.map(|tree| (tree.rows, tree.removed)))
+}
+
+/// The tree of the present snapshot; a head of state `plain` always has one.
+pub(super) async fn present_plain(store: &Store, head: Option<&HeadAt>) -> Result<Option<Tree>, SyncError> {
     let Some(id) = head.filter(|at| at.head.state == HeadState::Plain).and_then(|at| at.head.snapshot.as_ref()) else {
         return Ok(None);
     };
     match read_tree(store, id).await? {
-        Some(tree) => Ok(Some((tree.rows, tree.removed))),
+        Some(tree) => Ok(Some(tree)),
         None => Err(SyncError::Damaged {
             what: format!("tree {id}"),
             workspace: store.url(),

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, GitPolicy, Mode, OwnerPolicy, Workspace},
     plan::{Owners, adopt_owners},
     rows::{Rows, tree_digest},
-    snapshot::{Head, HeadState, Limits, SnapshotId, Tree, TreeHeader},
+    snapshot::{Head, HeadState, Limits, Missing, SnapshotId, Tree, TreeHeader},
     state::{Lock, Mine, Restart, State},
     store::{Abilities, Probed, Store},
     worktree::{Directory, Index, Owner, RuleOptions, Scan, ScanOptions, may_chown, scan},
@@ -182,6 +182,7 @@ pub(super) fn set_origin(state: &State, name: &str, rows: &Rows, id: &SnapshotId
         writer: String::new(),
         quiet: false,
         partial: false,
+        missing: Missing::default(),
         base: None,
         time: jiff::Timestamp::UNIX_EPOCH,
     };

@@ -7,9 +7,10 @@ use futures_util::FutureExt;
 
 use super::{
     Control, Setting, SyncError, commit, import,
+    laying::Laying,
     live_tree::LiveTree,
     live_upload,
-    local::{needed, not_deleted, stored_rows},
+    local::{needed, not_deleted, part, stored_rows, undeleted},
     publish::{Published, next_head, publish},
     room::Room,
     session::{
@@ -20,10 +21,10 @@ use super::{
 use crate::{
     config::Config,
     plan::{ChangeKind, ImportOptions, Merged, Order, changes, tombstones, upload_plan},
-    report::{Events, LiveTreeState, NotStored, NotStoredReason, Receipt},
-    rows::{Kind, RelPath, Rows},
+    report::{Events, LiveTreeState, NotDeleted, Receipt},
+    rows::{Kind, RelPath, Removed, Rows},
     state::State,
-    worktree::{Directory, Index, Presence, Scan},
+    worktree::{Index, Scan},
 };
 
 /// How often a lost race is run again.
@@ -90,9 +91,10 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
         if !config.call.delete {
             guard_what_is_below(&theirs, &scan, &url)?;
         }
-        let mut result = Merged { rows: together(&theirs, &scan, &dir, config.call.delete), ..Merged::default() };
-        let plan = upload_plan(&theirs, &result, Order::ByPath);
-        let mut receipt = receipt(&theirs, &result.rows, &scan);
+        let mut laying = Laying::new(&theirs, &scan, &dir, config.call.delete, &config.together);
+        let mut result = Merged { rows: laying.result(), ..Merged::default() };
+        let plan = upload_plan(&theirs, &result, Order::ByPath).in_groups(&laying.groups, Order::ByPath);
+        let mut receipt = receipt(&theirs, &result.rows, &laying);
         let is_nothing = plan.is_empty() && changes(&theirs, &result.rows).is_empty();
         receipt.durable = !config.call.dry_run;
         if !config.call.dry_run && !is_nothing {
@@ -105,20 +107,30 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
                 head,
                 sent: &sent,
                 known: &[&theirs],
+                groups: &laying.groups,
                 stop: &|| false,
                 control: &Control::default(),
                 room: Room::new(),
                 events,
             };
-            let outcome = live_tree.run(&plan).await?;
+            let mut outcome = live_tree.run(&plan).await?;
             if outcome.lost {
                 continue;
             }
-            for (path, reason) in &outcome.not_stored {
-                receipt.not_stored.push(NotStored { path: path.to_string(), reason: *reason });
-            }
-            receipt.add_not_deleted(not_deleted(&outcome).into_iter().map(|left| (left, true)));
-            receipt.partial = !receipt.not_stored.is_empty();
+            laying.take(&outcome.stored, &outcome.not_stored);
+            part(&mut laying.groups, &plan, &mut outcome, &url);
+            result.rows = laying.result();
+            receipt = self::receipt(&theirs, &result.rows, &laying);
+            let left = std::mem::take(&mut receipt.not_deleted);
+            let was_counted = |path: &str| {
+                RelPath::from_text(path).is_ok_and(|path| theirs.contains_key(&path) && !result.rows.contains_key(&path))
+            };
+            receipt.add_not_deleted(not_deleted(&outcome).into_iter().map(|one| {
+                let was_counted = was_counted(&one.path);
+                (one, was_counted)
+            }));
+            let is_new = |one: &NotDeleted| outcome.left.iter().all(|path| path.to_string() != one.path);
+            receipt.not_deleted.extend(left.into_iter().filter(is_new));
             for (path, stored) in &outcome.stored {
                 result.rows.insert(path.clone(), stored.clone());
             }
@@ -127,8 +139,9 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             rows.retain(|path, row| {
                 row.kind != Kind::File || outcome.stored.contains_key(path) || !unread.contains(path)
             });
-            let removed = tombstones(&outcome.undeleted, &found.import.markers, &rows);
-            let next = next_head(&store, head, false, receipt.partial, &rows, removed).await?;
+            let removed = tombstones(&undeleted(&Removed::new(), &outcome), &found.import.markers, &rows);
+            let missing = receipt.partial.then(|| laying.missing());
+            let next = next_head(&store, head, false, missing, &rows, removed).await?;
             match publish(&store, head, &next).await? {
                 Published::Won(_) => receipt.snapshot = told(&next),
                 Published::Lost | Published::Gone => continue,
@@ -163,40 +176,14 @@ pub(super) fn guard_what_is_below(theirs: &Rows, scan: &Scan, url: &str) -> Resu
     }
 }
 
-/// What the workspace holds afterwards: the directory over what is there.
-pub(super) fn together(theirs: &Rows, scan: &Scan, dir: &Directory, delete: bool) -> Rows {
-    let mut rows = scan.rows.clone();
-    let is_file = |path: &RelPath| scan.rows.get(path).is_some_and(|row| row.kind != Kind::Dir);
-    for (path, row) in theirs {
-        let in_the_way = path.ancestors().any(|up| is_file(&up))
-            || row.kind != Kind::Dir
-                && scan.rows.range(path.clone()..).next().is_some_and(|(below, _)| below.is_below(path));
-        if rows.contains_key(path) || in_the_way || delete && matches!(dir.look(path), Presence::Gone) {
-            continue;
-        }
-        rows.insert(path.clone(), row.clone());
-    }
-    let missing: Vec<RelPath> = rows.keys().flat_map(RelPath::ancestors).filter(|up| !rows.contains_key(up)).collect();
-    rows.extend(missing.into_iter().map(|up| {
-        let row = theirs.get(&up).filter(|row| row.kind == Kind::Dir).cloned();
-        (up, row.unwrap_or_else(|| crate::rows::Row::dir(0o755)))
-    }));
-    rows
-}
-
-pub(super) fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
+pub(super) fn receipt(theirs: &Rows, result: &Rows, laying: &Laying<'_>) -> Receipt {
     let changed = changes(theirs, result);
     let files = changed.iter().filter(|change| change.kind == Kind::File);
     let deleted = files.clone().filter(|change| change.change == ChangeKind::Deleted).count() as u64;
-    let unreadable = scan.unreadable.iter().map(|(path, _)| (path, NotStoredReason::Unreadable));
-    let changing = scan.changing.iter().map(|path| (path, NotStoredReason::Changing));
-    let refused = scan.refused.iter().map(|(name, _)| (name.clone(), NotStoredReason::NameRefused));
-    let named = unreadable.chain(changing).map(|(path, reason)| (path.to_string(), reason)).chain(refused);
-    let not_stored: Vec<NotStored> = named.map(|(path, reason)| NotStored { path, reason }).collect();
     Receipt {
         snapshot: None,
         durable: true,
-        partial: !not_stored.is_empty(),
+        partial: laying.is_partial(),
         // Nobody knows who writes here meanwhile.
         quiet: false,
         files_changed: files.count() as u64 - deleted,
@@ -205,8 +192,8 @@ pub(super) fn receipt(theirs: &Rows, result: &Rows, scan: &Scan) -> Receipt {
         requests: 0,
         seconds: 0.0,
         live_tree: LiveTreeState::Current,
-        not_stored,
-        not_deleted: Vec::new(),
+        not_stored: laying.lost(),
+        not_deleted: laying.left(result),
         conflicts: Vec::new(),
         omitted: 0,
         error: None,

@@ -188,7 +188,7 @@ async fn try_commit(shared: &Shared, me: usize) -> Committed {
         let gone: BTreeSet<RelPath> =
             origin.unwrap_or(&empty).keys().filter(|at| !scan.contains_key(*at)).cloned().collect();
         let tables = [&rows, origin.unwrap_or(&empty)];
-        let groups = Groups::of(&tables, |_| Vec::new()).with_unread(&tables, &unread);
+        let groups = Groups::of(&tables, &unread, |_| Vec::new());
         let plan = |not_stored: &BTreeSet<RelPath>| {
             let seen = Seen { rows: &rows, gone: &gone, not_stored, partial: !not_stored.is_empty(), groups: &groups };
             let part = stored_part(&seen, merge_base);

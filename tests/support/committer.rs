@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use stopover::{
     rows::{ETag, Hash, PackName, RelPath, Removed, Row, Rows, cut},
     snapshot::{
-        Counts, HEAD_KEY, Head, Mirror, MirrorHeader, MirrorRow, MirrorRows, PackId, SnapshotId, Tree, TreeHeader,
-        WriteId, Written, frame::FrameWriter, pack::PackWriter,
+        Counts, HEAD_KEY, Head, Mirror, MirrorHeader, MirrorRow, MirrorRows, Missing, PackId, SnapshotId, Tree,
+        TreeHeader, WriteId, Written, frame::FrameWriter, pack::PackWriter,
     },
 };
 
@@ -101,6 +101,7 @@ impl<'a> Live<'a> {
             writer: "elsewhere:1".to_owned(),
             quiet: true,
             partial: false,
+            missing: Missing::default(),
             base: None,
             time: self.time,
         };

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use stopover::{
     rows::{ETag, Kind, Pieces, Place, RelPath, Removed, Row, Rows, cut},
     snapshot::{
-        Counts, HEAD_KEY, Head, Mirror, MirrorHeader, MirrorRow, MirrorRows, PackId, SnapshotId, Tree, TreeHeader,
-        WriteId, Written, frame::FrameWriter, pack::PackWriter,
+        Counts, HEAD_KEY, Head, Mirror, MirrorHeader, MirrorRow, MirrorRows, Missing, PackId, SnapshotId, Tree,
+        TreeHeader, WriteId, Written, frame::FrameWriter, pack::PackWriter,
     },
 };
 
@@ -118,6 +118,7 @@ impl<'a> LiveWorkspace<'a> {
             writer: "test".to_owned(),
             quiet: true,
             partial: false,
+            missing: Missing::default(),
             base: None,
             time: jiff::Timestamp::UNIX_EPOCH,
         };

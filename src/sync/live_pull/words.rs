@@ -12,13 +12,6 @@ const NAMED: usize = 10;
 impl Live {
     /// Says what others did, and what comes of it.
     pub(in super::super) fn tell(&self) {
-        let id = self.head.head.snapshot.map_or(0, |id| id.seq());
-        if self.tree.header.partial {
-            tracing::warn!(
-                "snapshot {id} is partial: some of what its container had is not in it; the summary of that commit \
-                 names each file"
-            );
-        }
         let edits = self.outside.edits.iter().filter(|(_, row)| row.kind == Kind::File).map(|(path, _)| path);
         if let Some((count, names)) = named(edits, "edit", "edits") {
             tracing::info!("{count} of others in the live tree, merged and stored by the next commit: {names}");
