@@ -186,7 +186,8 @@ pub(super) fn part(groups: &mut Groups, plan: &UploadPlan, outcome: &mut Outcome
     let moved = |path: &RelPath| outcome.stored.contains_key(path) || outcome.removed.contains(path);
     for (there, late) in groups.dissolve(moved, &not_stored) {
         tracing::warn!(
-            "{there} and {late} belong together, and {url} has the new {there} beside the old {late} (or none): it is no              live workspace yet, its objects are written one by one, and time ran out between them"
+            "{there} and {late} belong together, and {url} has the new {there} beside the old {late} (or none): the \
+             workspace is not live yet, its objects are written one by one, and time ran out between them"
         );
     }
     let reached = outcome.deleted;
