@@ -217,7 +217,8 @@ fn the_next_pull_names_what_a_snapshot_lacks() {
         // Whoever runs an app there has it in the summary; its own commit is whole, and then nobody hears of it.
         let run = story.directory("run").with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
         run.with("STOPOVER_CHECKPOINT", "off").run_script("echo 1 > y").exits(0).says(": a\n");
-        let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(story.path("summary")).unwrap()).unwrap();
+        let summary: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(story.path("summary")).unwrap()).unwrap();
         assert_eq!(summary["restore"]["missing"], pulled["missing"], "{summary}");
         let last = story.directory("last").stopover(&["pull", "--json"]).exits(0).never_says("partial").json();
         assert_eq!(last["missing"], serde_json::json!([]));
@@ -242,7 +243,8 @@ fn edits_of_a_file_that_the_rules_ignore_by_now_are_in_the_receipt_and_the_summa
         // Still there as it was, and the exit code of the app is its own.
         let run = here.clone().with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
         run.with("STOPOVER_CHECKPOINT", "off").run_script("echo more >> seen; echo 1 > y").exits(0);
-        let summary: serde_json::Value = serde_json::from_slice(&std::fs::read(story.path("summary")).unwrap()).unwrap();
+        let summary: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(story.path("summary")).unwrap()).unwrap();
         assert_eq!(summary["commit"]["not_stored"], ignored, "{summary}");
         assert_eq!(next(&story, "after").text("seen"), "old");
         here.remove("seen");

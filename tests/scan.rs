@@ -4,11 +4,11 @@
 use std::{
     fs::{self, File, FileTimes, OpenOptions, Permissions},
     io::Write,
+    ops::RangeInclusive,
     os::unix::{
         ffi::OsStrExt,
         fs::{FileExt, PermissionsExt, symlink},
     },
-    ops::RangeInclusive,
     path::Path,
     sync::atomic::Ordering,
 };

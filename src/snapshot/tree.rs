@@ -119,7 +119,10 @@ impl HeaderLine {
     fn read(self) -> Result<(TreeHeader, Vec<PackName>, Vec<(u32, u64, u32, u32)>, u64), String> {
         let Self { id, parent, writer, time, quiet, partial, base, packs, frames, lines, .. } = self;
         let missing = Missing::read(self.missing, self.more_missing);
-        if missing.more() > MISSING_LIMIT || packs.len() > PACKS_LIMIT || packs.iter().chain([&writer]).any(|name| name.len() > NAME_LIMIT) {
+        if missing.more() > MISSING_LIMIT
+            || packs.len() > PACKS_LIMIT
+            || packs.iter().chain([&writer]).any(|name| name.len() > NAME_LIMIT)
+        {
             return Err("its header is above its limits".to_owned());
         }
         let packs = places::read_packs(packs)?;

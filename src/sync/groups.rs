@@ -67,7 +67,8 @@ mod tests {
         let path = |text| RelPath::new(text).unwrap();
         let with = |one, other| (path(one), Unstored::With(path(other)));
         let named = [with("a", "d/a-wal"), with("b", "b-wal"), with("c", "c-wal"), with("e", "e-wal")];
-        let named = named.into_iter().chain([(path("p"), Unstored::Place), (path("e-wal"), Unstored::Itself)]).collect();
+        let named =
+            named.into_iter().chain([(path("p"), Unstored::Place), (path("e-wal"), Unstored::Itself)]).collect();
         let not_stored = [(path("d"), Unreadable), (path("e-wal"), Unreadable)].into();
         let found = held_back(&named, &not_stored, &[path("b-wal")].into());
         let wanted = [("a", Unreadable), ("b", Deadline), ("c", Ignored), ("e", Unreadable), ("p", Deadline)];
