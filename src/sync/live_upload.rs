@@ -22,7 +22,7 @@ use crate::{
     config::{Config, LiveTree},
     plan::{Order, changes},
     report::{Events, LiveTreeState, NotDeleted, NotStoredReason, Receipt},
-    rows::{Kind, RelPath, Removed, Row, Rows},
+    rows::{Kind, Removed, Row, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     store::{Probed, Store},
     worktree::{Directory, Scan},

@@ -24,7 +24,7 @@ use crate::{
     config::LiveTree,
     plan::{Base, TakenIn, add_taken_in, unexplained, with_edits},
     rows::{ETag, Hash, RelPath, Removed, Row, Rows},
-    snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
+    snapshot::{Head, HeadState, Missing, SnapshotId, Tree, TreeHeader},
     state::{self, Mine},
 };
 
@@ -138,6 +138,7 @@ impl Committer<'_> {
             writer: written.writer.clone(),
             quiet: false,
             partial: false,
+            missing: Missing::default(),
             base: None,
             time: written.time,
         };

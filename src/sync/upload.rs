@@ -123,7 +123,8 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             receipt = self::receipt(&theirs, &result.rows, &laying);
             let left = std::mem::take(&mut receipt.not_deleted);
             let was_counted = |path: &str| {
-                RelPath::from_text(path).is_ok_and(|path| theirs.contains_key(&path) && !result.rows.contains_key(&path))
+                RelPath::from_text(path)
+                    .is_ok_and(|path| theirs.contains_key(&path) && !result.rows.contains_key(&path))
             };
             receipt.add_not_deleted(not_deleted(&outcome).into_iter().map(|one| {
                 let was_counted = was_counted(&one.path);
