@@ -115,7 +115,9 @@ fn of_a_large_file_only_what_has_changed_goes_up() {
         let mut large = Large::on(&server, 40 * MIB);
         let copies = server.has("copy-parts");
         // In the middle; then at both ends, of what was put together so.
-        for places in [vec![20 * MIB + 3], vec![0, 40 * MIB - 4096]] {
+        let places = [vec![20 * MIB + 3], vec![0, 40 * MIB - 4096]];
+        // Where nothing is copied one change shows it.
+        for places in places.into_iter().take(if copies { 2 } else { 1 }) {
             let what = format!("on {}: {places:?}", server.name());
             for at in places {
                 change(&mut large.bytes, at);
@@ -133,7 +135,7 @@ fn of_a_large_file_only_what_has_changed_goes_up() {
             }
         }
         // It grows, and becomes shorter, by no whole number of pieces.
-        for length in [48 * MIB + 77, 45 * MIB + 5] {
+        for length in [48 * MIB + 77, 45 * MIB + 5].into_iter().filter(|_| copies) {
             let what = format!("on {}: {length}", server.name());
             let grown = noise(2, length.saturating_sub(large.bytes.len()));
             large.bytes.truncate(length);
@@ -141,7 +143,7 @@ fn of_a_large_file_only_what_has_changed_goes_up() {
             large.save();
             let cost = large.checkpoint();
             large.object_is_the_file(&what);
-            assert_eq!(cost.sent < 15 * MIB, copies, "{what}: {} bytes", cost.sent);
+            assert!(cost.sent < 15 * MIB, "{what}: {} bytes", cost.sent);
         }
         large.all_is_well(server.name());
     }
