@@ -85,6 +85,8 @@ impl Store {
         let found = match self.head(key).await {
             // Without the right to list, what is not there is denied, too: then the condition alone has to do.
             Err(error) if error.kind == StoreErrorKind::Denied && self.abilities.is_none() => return Ok(None),
+            // A name that cannot be: the answer to a HEAD has no words, that to the write says which it is.
+            Err(error) if error.kind == StoreErrorKind::BadRequest && way == Way::LookThenHeader => return Ok(None),
             found => found?,
         };
         Ok(match (condition, found) {

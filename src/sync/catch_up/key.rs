@@ -139,7 +139,9 @@ impl Key<'_> {
                 // It keeps becoming another one.
                 Ok(Met::Read) => Request::Look,
                 // A refusal is never "absent": nobody knows what is there.
-                Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied => {
+                Err(SyncError::Store(error))
+                    if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::BadRequest) =>
+                {
                     return Ok(Outcome::Left(error.to_string()));
                 }
                 Err(error) => return Err(error),
