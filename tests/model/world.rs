@@ -163,6 +163,8 @@ pub(crate) struct World {
     pub(crate) writers: Vec<Writer>,
     pub(crate) calm: bool,
     pub(crate) outsiders: bool,
+    /// Whether many requests are late.
+    pub(crate) slow: bool,
     pub(crate) outsider_came: bool,
     /// Whether a mirror fell behind the lineage: then objects of trimmed snapshots may stay.
     pub(crate) unexplained: bool,
@@ -199,7 +201,7 @@ pub(crate) fn etag(n: u64) -> ETag {
 }
 
 impl World {
-    pub(crate) fn new(outsiders: bool, off: Option<Rule>, writers: usize) -> Self {
+    pub(crate) fn new(outsiders: bool, slow: bool, off: Option<Rule>, writers: usize) -> Self {
         let mut world = Self {
             random: None,
             off,
@@ -212,6 +214,7 @@ impl World {
             writers: vec![Writer::default(); writers],
             calm: false,
             outsiders,
+            slow,
             outsider_came: false,
             unexplained: false,
             overflowed: false,
@@ -327,7 +330,7 @@ impl World {
                 self.apply(change);
                 Reply::Unknown
             }
-            2 | 3 => {
+            2.. if fate < if self.slow { 10 } else { 4 } => {
                 let seq = self.head.as_ref().map_or(0, |(_, head)| head.seq);
                 self.delayed.push((seq, change));
                 Reply::Unknown
