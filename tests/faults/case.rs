@@ -17,7 +17,7 @@ use crate::{
     disk::Disk,
     support::{
         checker::{Checked, Checker, Things, files, on_disk},
-        front::{Class, Request},
+        front::{Class, Fault, Request, any},
         ledger::Kept,
         servers::memory::Image,
         story::{Directory, Ended, Running, until},
@@ -118,6 +118,10 @@ impl Try<'_> {
 
     fn start(&self) -> Running {
         let Stage { scenario, here, ground, .. } = self.stage;
+        if scenario.act == Act::Prune {
+            // What is younger than a day would stay.
+            ground.front.on(any().op("ListObjectsV2"), Fault::list_old_but(&[]));
+        }
         match scenario.act {
             Act::Commit => here.start(&["commit", "--json"]),
             Act::LastCommit => here.start_commit(),

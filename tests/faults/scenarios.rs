@@ -237,5 +237,7 @@ fn restored(ground: &Ground) -> Kept {
     edit(&mut kept, &here, |here| {
         here.file("sub/c.txt", "c, not committed yet");
     });
+    // What the first snapshot has not goes with going back to it; history has it.
+    kept.removes("new.txt");
     kept
 }

@@ -131,6 +131,11 @@ impl Kept {
         self.removed.insert(path.to_owned());
     }
 
+    /// Somebody who has this path removes it from the tree, not from history.
+    pub fn removes(&mut self, path: &str) {
+        self.removed.insert(path.to_owned());
+    }
+
     /// Nothing that was promised is missing, and no path is gone from the tree that nobody removed.
     pub fn holds(&mut self, checked: &Checked) -> Result<(), String> {
         let live = checked
