@@ -169,3 +169,109 @@ fn a_writer_that_was_asleep_while_others_committed_takes_nothing_back() {
     assert_eq!((fresh.text("a.txt"), fresh.text("b.txt")), ("other".into(), "other".into()));
     assert_eq!((story.object_text("a.txt"), fresh.paths().len()), ("other".into(), 2));
 }
+
+/// A live workspace behind a front: `here` has committed "first" of each path.
+fn behind_a_front(paths: &[&str], first: &[u8]) -> (Front, Story, Directory) {
+    let server = Server::in_memory();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = story.directory("here");
+    here.pull().exits(0);
+    for path in paths {
+        here.file(path, first);
+    }
+    here.checkpoint().exits(0);
+    (front, story, here)
+}
+
+#[test]
+fn a_conflict_is_waited_for_where_no_condition_was_asked_for() {
+    let large = vec![7; 9 << 20];
+    let (front, story, here) = behind_a_front(&["a.txt", "large"], &large);
+    let conflict = Fault::Refuse { status: 409, code: "OperationAborted" };
+    for (op, class) in [
+        ("PutObject", Class::Pack),
+        ("PutObject", Class::Tree),
+        ("CreateMultipartUpload", Class::Live),
+        ("UploadPart", Class::Live),
+    ] {
+        front.on(any().op(op).class(class).once(), conflict.clone());
+    }
+    here.file("a.txt", "second").file("large", [&large[..], b"more"].concat());
+    let ended = here.start(&["commit", "--json"]).ends().exits(0).never_says("warning");
+    assert_eq!(ended.json()["live_tree"], "current", "{}", ended.stderr);
+    assert_eq!(story.object_text("a.txt"), "second");
+    assert_eq!(story.live()["large"].len(), large.len() + 4);
+}
+
+#[test]
+fn an_object_that_the_server_does_not_replace_is_no_edit_of_an_outsider() {
+    let (front, story, here) = behind_a_front(&["a.txt", "b.txt"], b"first");
+    let refusal = Fault::Refuse { status: 400, code: "InvalidArgument" };
+    front.on(any().op("PutObject").class(Class::Live).key("a.txt"), refusal);
+    here.file("a.txt", "second");
+    here.checkpoint().exits(0).says("a.txt").says("keeps its old plain object");
+    assert_eq!(story.object_text("a.txt"), "first");
+    let fresh = story.directory("fresh");
+    fresh.pull().exits(0);
+    assert_eq!((fresh.text("a.txt").as_str(), fresh.paths().len()), ("second", 2), "{:?}", fresh.paths());
+    // It is known to be ours: when the file goes, so does the object.
+    here.remove("a.txt").checkpoint().exits(0);
+    assert_eq!(story.objects(), ["b.txt"]);
+}
+
+#[test]
+fn an_upload_that_somebody_ended_is_begun_again() {
+    let large = vec![7; 9 << 20];
+    let (front, story, here) = behind_a_front(&["large"], &large);
+    let ended = Fault::Refuse { status: 404, code: "NoSuchUpload" };
+    front.on(any().op("UploadPart").class(Class::Live).once(), ended);
+    here.file("large", [&large[..], b"more"].concat());
+    let ended = here.start(&["commit", "--json"]).ends().exits(0);
+    assert_eq!(ended.json()["live_tree"], "behind", "{}", ended.stderr);
+    let ended = here.start(&["commit", "--json"]).ends().exits(0);
+    assert_eq!(ended.json()["live_tree"], "current", "{}", ended.stderr);
+    assert_eq!(story.live()["large"].len(), large.len() + 4);
+}
+
+/// What is between the two has no name of its own to be told by: ETags are hashes of contents.
+#[test]
+fn a_late_write_over_what_was_put_back_counts_as_an_outsiders_edit_and_takes_nothing_away() {
+    let (front, story, here) = behind_a_front(&["a.txt", "b.txt"], b"first");
+    let late = front.late(any().op("PutObject").class(Class::Live).once());
+    here.file("a.txt", "second").checkpoint().exits(0);
+    here.file("a.txt", "first").checkpoint().exits(0);
+    late.add_permits(1);
+    support::story::until(|| story.object_text("a.txt") == "second");
+    let fresh = story.directory("fresh");
+    fresh.pull().exits(0);
+    assert_eq!((fresh.text("a.txt").as_str(), fresh.paths().len()), ("second", 2), "{:?}", fresh.paths());
+    // All three snapshots are as they were committed.
+    let checked = Checker::new(&story.outsider, story.key("")).bucket().unwrap();
+    assert_eq!(checked.files()["a.txt"], b"first");
+    fresh.checkpoint().exits(0);
+    here.pull().exits(0);
+    assert_eq!((here.text("a.txt"), story.object_text("a.txt")), ("second".into(), "second".into()));
+}
+
+#[test]
+fn a_delete_that_is_refused_for_an_instant_is_sent_again() {
+    for (status, code) in [(409, "ConditionalRequestConflict"), (404, "NoSuchKey"), (412, "PreconditionFailed")] {
+        let (front, story, here) = behind_a_front(&["a.txt", "b.txt"], b"first");
+        let refusal = Fault::Refuse { status, code };
+        front.on(any().op("DeleteObject").class(Class::Live).once(), refusal.clone());
+        here.remove("a.txt").checkpoint().exits(0);
+        assert_eq!(story.objects(), ["b.txt"], "{code}");
+
+        // A plain workspace has no catch-up that would go on.
+        let server = Server::in_memory();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        story.object("a.txt", "a").object("b.txt", "b");
+        let here = story.directory("here");
+        here.pull().exits(0);
+        front.on(any().op("DeleteObject").class(Class::Live).once(), refusal);
+        here.remove("a.txt").commit().exits(0).never_says("it stays");
+        assert_eq!(story.objects(), ["b.txt"], "{code}");
+    }
+}

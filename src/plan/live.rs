@@ -238,7 +238,8 @@ pub enum Ended {
     Outside,
     /// These credentials may not delete it.
     Denied,
-    /// The server will not have such a key: there is no object, and the catch-up has finished all the same.
+    /// The server will not have such a key, or not this content: no new object is there, and the catch-up has finished
+    /// all the same.
     NameRefused,
 }
 
@@ -257,10 +258,11 @@ pub fn next_mirror(
             Ended::Done(Some(held)) => {
                 next.rows.insert(step.path.clone(), held.clone());
             }
-            Ended::Done(None) | Ended::NameRefused => {
+            Ended::Done(None) => {
                 next.rows.remove(&step.path);
             }
-            Ended::Outside | Ended::Denied => {}
+            // A server that has an object there and takes no other still has that one.
+            Ended::Outside | Ended::Denied | Ended::NameRefused => {}
         }
     }
     next.markers.extend(markers.iter().map(|(path, etag)| (path.clone(), etag.clone())));

@@ -146,6 +146,8 @@ fn a_mirror_is_written_only_after_every_step_and_says_facts() {
     let rows = [("edit", held("2")), ("keep", held("1")), ("out", held("1"))];
     assert_eq!(next.rows, rows.map(|(at, held)| (path(at), held)).into());
     assert_eq!(next.markers, [(path("m"), etag(""))].into());
+    ended.insert(path("edit"), Ended::NameRefused);
+    assert_eq!(next_mirror(&old, &plan, &ended, &none()).unwrap().rows[&path("edit")], held("1"), "it is still there");
     ended.insert(path("gone"), Ended::Denied);
     assert!(next_mirror(&old, &plan, &ended, &none()).unwrap().rows.contains_key(&path("gone")));
 }

@@ -1,7 +1,14 @@
 //! Deleting: only the version that was meant, by condition where the server honours one, else by looking just before.
 
+use std::time::Duration;
+
 use super::{Deleted, Store, StoreError, StoreErrorKind, send::Ask};
 use crate::rows::ETag;
+
+/// How often one version is to be deleted that is still there.
+const TRIES: u32 = 4;
+/// The first pause between them; it doubles.
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl Store {
     /// Deletes an object; with a version only that one. Where the server has no condition on DELETE, its version is
@@ -16,30 +23,39 @@ impl Store {
         let Some(version) = version else {
             return self.delete_once(key, None).await;
         };
-        if self.abilities.is_some_and(|able| able.delete) {
-            let deleted = self.delete_once(key, Some(version)).await;
-            // "There is none" may be said of an instant: what is still there would be taken for somebody's later on.
-            if matches!(deleted, Ok(Deleted::Absent)) && self.head(key).await?.is_some() {
-                return Ok(Deleted::Refused);
+        let mut is_honoured = self.abilities.is_some_and(|able| able.delete);
+        // A server that is not known yet gets the condition too, if it takes one: it does no harm.
+        let mut condition = Some(version).filter(|_| is_honoured || self.abilities.is_none());
+        let mut pause = Duration::ZERO;
+        for _ in 0..TRIES {
+            tokio::time::sleep(pause).await;
+            if !is_honoured || !pause.is_zero() {
+                match self.head(key).await? {
+                    None => return Ok(Deleted::Absent),
+                    Some(meta) if meta.etag != *version => return Ok(Deleted::Refused),
+                    Some(_) => {}
+                }
             }
-            if !matches!(&deleted, Err(error) if error.kind == StoreErrorKind::Unsupported) {
-                return deleted;
+            match self.delete_once(key, condition).await {
+                // A conflict is with any other request, and "there is none" may be said of an instant: look again. What
+                // is still there would be taken for somebody's later on.
+                Ok(Deleted::Refused | Deleted::Absent) => pause = (pause * 2).max(PAUSE),
+                Err(error) if condition.is_some() && self.may_not_delete_on_condition(&error) => {
+                    (is_honoured, condition) = (false, None);
+                }
+                deleted => return deleted,
             }
         }
-        match self.head(key).await? {
-            None => Ok(Deleted::Absent),
-            Some(meta) if meta.etag != *version => Ok(Deleted::Refused),
-            // A server that is not known yet gets the condition too, if it takes one: it does no harm.
-            Some(_) if self.abilities.is_none() => match self.delete_once(key, Some(version)).await {
-                Err(error) if error.is_of_what_was_asked() => self.delete_once(key, None).await,
-                deleted => deleted,
-            },
-            Some(_) => self.delete_once(key, None).await,
-        }
+        Ok(Deleted::Refused)
+    }
+
+    /// Whether the server may not know conditions on DELETE.
+    fn may_not_delete_on_condition(&self, error: &StoreError) -> bool {
+        error.kind == StoreErrorKind::Unsupported || self.abilities.is_none() && error.is_of_what_was_asked()
     }
 
     pub(super) async fn delete_once(&self, key: &str, version: Option<&ETag>) -> Result<Deleted, StoreError> {
-        let ask = Ask::new("DeleteObject", key);
+        let ask = Ask::new("DeleteObject", key).conditional(version.is_some());
         let result = self
             .send(ask, |client| async move {
                 let request = client.delete_object().bucket(&self.line.bucket).key(self.full(key));

@@ -289,6 +289,7 @@ impl Upload<'_> {
     async fn complete(&self, parts: Vec<CompletedPart>, condition: PutIf<'_>) -> Result<Put, StoreError> {
         let store = self.store;
         let ask = Ask::new("CompleteMultipartUpload", self.key).repeat(Repeat::OnlyIfNotDone);
+        let ask = ask.conditional(condition != PutIf::Any);
         let list = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let list = &list;
         let result = store

@@ -57,15 +57,17 @@ pub(super) struct Ask<'a> {
     pub(super) streams: bool,
     /// Whether it may be repeated.
     pub(super) repeat: Repeat,
+    /// Whether it has a condition, so that a conflict is its answer.
+    pub(super) conditional: bool,
 }
 
 impl<'a> Ask<'a> {
     pub(super) const fn new(op: &'static str, key: &'a str) -> Self {
-        Self { op, key: Some(key), bytes: 0, streams: false, repeat: Repeat::Freely }
+        Self { op, key: Some(key), bytes: 0, streams: false, repeat: Repeat::Freely, conditional: false }
     }
 
     pub(super) const fn of_all(op: &'static str) -> Self {
-        Self { op, key: None, bytes: 0, streams: false, repeat: Repeat::Freely }
+        Self { op, key: None, bytes: 0, streams: false, repeat: Repeat::Freely, conditional: false }
     }
 
     pub(super) const fn bytes(mut self, bytes: u64) -> Self {
@@ -75,6 +77,11 @@ impl<'a> Ask<'a> {
 
     pub(super) const fn streams(mut self) -> Self {
         self.streams = true;
+        self
+    }
+
+    pub(super) const fn conditional(mut self, conditional: bool) -> Self {
+        self.conditional = conditional;
         self
     }
 
@@ -198,7 +205,8 @@ impl Store {
                 continue;
             }
             attempts += 1;
-            if !trouble.is_passing() || !self.goes_on(attempts) {
+            let is_passing = trouble.is_passing() || !ask.conditional && trouble.is_conflict();
+            if !is_passing || !self.goes_on(attempts) {
                 return Err(trouble);
             }
             let mut wait = wait(attempts, &trouble);

@@ -104,6 +104,12 @@ impl Trouble {
         }
     }
 
+    /// Something else is under way at this key. To a request with a condition that is an answer; one without may be
+    /// repeated.
+    pub(super) fn is_conflict(&self) -> bool {
+        self.status() == Some(409) && self.code().is_some_and(|code| CONFLICT.contains(&code))
+    }
+
     /// The server wants less.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self.status(), Some(429 | 503)) || self.code().is_some_and(|code| BUSY.contains(&code))
@@ -147,6 +153,9 @@ impl Trouble {
 /// The server is there and wants less, or wants it later. Nothing was carried out.
 const BUSY: [&str; 6] =
     ["SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "RequestLimitExceeded", "ThrottlingException"];
+
+/// Another request to the same object is being carried out.
+const CONFLICT: [&str; 2] = ["ConditionalRequestConflict", "OperationAborted"];
 
 /// The server did not get the body as it was sent.
 const BROKEN_UPLOAD: [&str; 4] = ["RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch"];
@@ -298,6 +307,15 @@ mod tests {
         assert!(!Trouble::new(Cause::TimedOut).is_surely_not_done());
         assert!(!Trouble::new(Cause::Lost(String::new())).is_surely_not_done());
         assert!(Trouble::new(Cause::NoConnection(NoConnection::Refused)).is_surely_not_done());
+    }
+
+    #[test]
+    fn a_conflict_is_told_from_a_name_that_cannot_be() {
+        assert!(answer(409, "OperationAborted").is_conflict());
+        assert!(answer(409, "ConditionalRequestConflict").is_conflict());
+        assert!(!answer(409, "XMinioObjectExistsAsDirectory").is_conflict());
+        assert!(!answer(409, "").is_conflict());
+        assert!(!answer(412, "ConditionalRequestConflict").is_conflict());
     }
 
     #[test]

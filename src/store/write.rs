@@ -117,6 +117,7 @@ impl Store {
     ) -> Result<Put, StoreError> {
         let repeat = if condition == PutIf::Any { Repeat::Freely } else { Repeat::OnlyIfNotDone };
         let ask = Ask::new("PutObject", key).bytes(bytes.len() as u64).repeat(repeat);
+        let ask = ask.conditional(condition != PutIf::Any);
         loop {
             let md5 = self.md5_wanted().then(|| STANDARD.encode(Md5::digest(&bytes)));
             let (bytes, md5) = (&bytes, &md5);

@@ -107,10 +107,14 @@ impl Happens {
     /// Whether each act has its own way to bear this; else it is the store's, the same for all.
     pub fn matters_to(self, request: &Request) -> bool {
         match request.class {
-            _ if !writes(request) => matches!(self, Self::Denied | Self::Missing | Self::Short),
-            Class::Head => self != Self::DropBefore && self != Self::Asleep,
-            Class::Live => !matches!(self, Self::DropBefore | Self::Busy | Self::Asleep | Self::VeryLate),
-            _ => matches!(self, Self::Denied | Self::VeryLate | Self::Fails),
+            _ if !writes(request) => matches!(self, Self::Denied | Self::Missing),
+            Class::Head => !matches!(self, Self::DropBefore | Self::Fails | Self::Busy | Self::Asleep | Self::Late),
+            Class::Live => !matches!(
+                self,
+                Self::DropBefore | Self::Fails | Self::Busy | Self::Asleep | Self::AsleepAfter | Self::VeryLate
+            ),
+            Class::Own => self == Self::Denied,
+            _ => matches!(self, Self::Denied | Self::VeryLate),
         }
     }
 

@@ -29,8 +29,8 @@ use crate::support::{
 /// How many of the cases are tried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// What matters of each kind of request at the first of its kind, in the first scenario of an act that has it; the
-    /// rest once.
+    /// What matters to each kind of request at the first of its kind, in the first scenario of an act that has it; the
+    /// rest once at each operation.
     Thinned,
     /// Each fault at each request, and for good at each kind.
     Full,
@@ -51,11 +51,24 @@ pub enum Act {
     Commit,
     /// The last commit of a container.
     LastCommit,
+    /// The same of a plain workspace, which stays plain.
+    PlainCommit,
     Pull,
     Prune,
     Delete,
     /// Back to the first snapshot, in the directory.
     Restore,
+}
+
+impl Act {
+    /// The first act that sends requests of this class in the same way.
+    fn way(self, class: Class) -> Self {
+        match self {
+            // A restore commits twice, and each live commit is followed by a catch-up.
+            Self::Restore | Self::LastCommit if class != Class::Head => Self::Commit,
+            way => way,
+        }
+    }
 }
 
 /// A bucket behind a front, and a directory.
@@ -91,7 +104,7 @@ type Case = (Where, Happens);
 type Chunk = (&'static Scenario, Vec<Case>);
 
 /// No worker takes more cases of one scenario at once.
-const CHUNK: usize = 40;
+const CHUNK: usize = 12;
 
 /// Runs the cases of this depth, as many at once as is sensible. `STOPOVER_TEST_ONLY` names those that are
 /// meant: part of a scenario's name, and of what follows it, as they are printed.
@@ -182,8 +195,8 @@ fn cases(stages: &[Stage], depth: Depth) -> Vec<(&'static Scenario, Vec<Case>)> 
             let Request { op, class, .. } = *request;
             let nth = requests[..k].iter().filter(|before| before.op == op && before.class == class).count();
             for happens in Happens::to(request) {
-                let act = Some(stage.scenario.act).filter(|_| happens.matters_to(request));
-                let is_new = tried.insert((act, op, class as usize, happens.number()));
+                let whose = happens.matters_to(request).then(|| (stage.scenario.act.way(class), class as usize));
+                let is_new = tried.insert((whose, op, happens.number()));
                 if is_new || depth == Depth::Full {
                     cases.push((Where::Nth { op, class, nth }, happens));
                 }

@@ -11,7 +11,7 @@ pub static SCENARIOS: &[Scenario] = &[
     Scenario { name: "first commit over plain ones", prepare: first_over_plain, act: Act::Commit },
     Scenario { name: "catch-up", prepare: catch_up, act: Act::Commit },
     Scenario { name: "last commit", prepare: edits, act: Act::LastCommit },
-    Scenario { name: "plain commit", prepare: plain, act: Act::LastCommit },
+    Scenario { name: "plain commit", prepare: plain, act: Act::PlainCommit },
     Scenario { name: "pull into a new directory", prepare: fresh, act: Act::Pull },
     Scenario { name: "pull into an edited directory", prepare: ready, act: Act::Pull },
     Scenario { name: "import", prepare: import, act: Act::Pull },

@@ -9,7 +9,7 @@ use aws_sdk_s3::{
 };
 
 use super::{
-    servers::{ACCESS_KEY, SECRET_KEY},
+    servers::{ACCESS_KEY, SECRET_KEY, memory::Window},
     wait,
 };
 
@@ -20,6 +20,8 @@ pub struct Outsider {
     pub client: Client,
     /// The server encodes keys in listings where it is asked to: XML cannot hold all of them as they are.
     pub encodes: bool,
+    /// A server in this process's memory is looked into: that takes no request.
+    pub window: Option<Window>,
 }
 
 /// An object as an outsider sees it.
@@ -51,6 +53,7 @@ impl Outsider {
             endpoint: endpoint.to_owned(),
             client: Client::from_conf(config),
             encodes: false,
+            window: None,
         }
     }
 
@@ -76,13 +79,17 @@ impl Outsider {
     }
 
     pub fn get(&self, key: &str) -> Option<Seen> {
+        if let Some(window) = &self.window {
+            return window.get(&self.bucket, key);
+        }
         let get = self.client.get_object().bucket(&self.bucket).key(key);
         wait(async {
             match get.send().await {
                 Ok(object) => Some(Seen {
                     etag: object.e_tag.unwrap(),
                     content_type: object.content_type,
-                    bytes: object.body.collect().await.unwrap().to_vec(),
+                    // Not `to_vec`, which goes byte by byte.
+                    bytes: object.body.collect().await.unwrap().into_bytes().to_vec(),
                 }),
                 Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => None,
                 Err(error) => panic!("{key}: {error:?}"),
@@ -96,6 +103,9 @@ impl Outsider {
 
     /// All keys that begin with `prefix`, in the server's order.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
+        if let Some(window) = &self.window {
+            return window.keys(&self.bucket, prefix);
+        }
         let mut keys = Vec::new();
         let mut token = None;
         loop {

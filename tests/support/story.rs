@@ -36,16 +36,18 @@ use super::{
     servers::{ACCESS_KEY, SECRET_KEY, Server},
 };
 
-/// The tests whose stories are held against the invariants when they end.
-const HELD: [&str; 3] = ["gone", "misbehaving", "races"];
+/// The tests whose stories are held against the invariants: after each command, and when they end.
+const HELD: [&str; 8] = ["gone", "live_pull", "live_tree", "load", "misbehaving", "races", "siblings", "sqlite"];
+/// Of so many live objects about the contents are read each time; the others are there, no more.
+const READ: usize = 100;
 
 /// No process of a test says nothing for longer: on a busy machine one that still tells of its progress is no hung one.
 const LONGEST: Duration = Duration::from_secs(120);
 /// None lives longer, whatever it says.
 const EVER: Duration = Duration::from_secs(600);
 
-/// A workspace in a bucket of its own, and a place for directories. At the end of many stories (`HELD`) the bucket is held
-/// against the invariants, and so is what went through the front, unless somebody spoiled it.
+/// A workspace in a bucket of its own, and a place for directories. In many stories (`HELD`) the bucket is held against the
+/// invariants after each command, and at the end also what went through the front, unless somebody spoiled it.
 pub struct Story {
     pub server: Arc<Server>,
     /// Somebody else, who sees the whole bucket.
@@ -54,7 +56,7 @@ pub struct Story {
     pub workspace: String,
     root: TempDir,
     record: Option<Record>,
-    is_spoiled: AtomicBool,
+    is_spoiled: Arc<AtomicBool>,
 }
 
 /// A directory on some container's disk.
@@ -66,11 +68,23 @@ pub struct Directory {
     words: Vec<String>,
     /// What starts stopover.
     starter: Vec<String>,
+    held: Option<Held>,
+}
+
+/// Somebody who holds a story's bucket against the invariants.
+#[derive(Clone)]
+struct Held {
+    outsider: Outsider,
+    /// `PREFIX/USER/NAME/`.
+    prefix: String,
+    is_spoiled: Arc<AtomicBool>,
+    server: &'static str,
 }
 
 /// A process that runs.
 pub struct Running {
     child: Child,
+    held: Option<Held>,
     stdout: Heard,
     stderr: Heard,
 }
@@ -106,7 +120,7 @@ impl Story {
             workspace: "stores/alice/ws".to_owned(),
             root: TempDir::new().unwrap(),
             record,
-            is_spoiled: AtomicBool::new(false),
+            is_spoiled: Arc::default(),
         }
     }
 
@@ -188,8 +202,14 @@ impl Story {
         fs::create_dir_all(&path).unwrap();
         let home = self.path("home");
         fs::create_dir_all(&home).unwrap();
-        let mut directory =
-            Directory { path, url: self.url(), settings: Vec::new(), words: Vec::new(), starter: Vec::new() };
+        let mut directory = Directory {
+            path,
+            url: self.url(),
+            settings: Vec::new(),
+            words: Vec::new(),
+            starter: Vec::new(),
+            held: self.held(),
+        };
         for (name, value) in [
             ("STOPOVER_WORKSPACE", self.url()),
             ("STOPOVER_DIR", directory.path.display().to_string()),
@@ -208,17 +228,20 @@ impl Story {
     }
 }
 
+impl Story {
+    fn held(&self) -> Option<Held> {
+        HELD.contains(&env!("CARGO_CRATE_NAME")).then(|| Held {
+            outsider: self.outsider.clone(),
+            prefix: self.key(""),
+            is_spoiled: Arc::clone(&self.is_spoiled),
+            server: self.server.name(),
+        })
+    }
+}
+
 impl Drop for Story {
     fn drop(&mut self) {
-        let is_held = HELD.contains(&env!("CARGO_CRATE_NAME")) && !self.is_spoiled.load(Ordering::Relaxed);
-        if std::thread::panicking() || !is_held {
-            return;
-        }
-        if self.outsider.get(&self.key(".stopover/head.json")).is_none() {
-            return;
-        }
-        let checker = Checker::new(&self.outsider, self.key(""));
-        let name = self.server.name();
+        let Some(held) = self.held().filter(|held| !std::thread::panicking() && held.is_to_be_held()) else { return };
         if let Some(record) = &self.record {
             let (done, start) = (record.done(), self.key(""));
             let of_ours = done.into_iter().filter(|one| {
@@ -226,10 +249,38 @@ impl Drop for Story {
                     && (one.request.key.is_empty() || one.request.key.starts_with(&start))
             });
             let of_ours: Vec<_> = of_ours.collect();
+            let checker = Checker::new(&self.outsider, start);
             let checked = checker.requests_on(|ability| self.server.has(ability), None, &of_ours);
-            checked.unwrap_or_else(|wrong| panic!("at the end of a story on {name}: {wrong}"));
+            checked.unwrap_or_else(|wrong| panic!("at the end of a story on {}: {wrong}", held.server));
         }
-        checker.bucket().unwrap_or_else(|wrong| panic!("at the end of a story on {name}: {wrong}"));
+        held.holds();
+    }
+}
+
+impl Held {
+    fn is_to_be_held(&self) -> bool {
+        !self.is_spoiled.load(Ordering::Relaxed) && self.head().is_some()
+    }
+
+    fn head(&self) -> Option<String> {
+        self.outsider.get(&format!("{}.stopover/head.json", self.prefix)).map(|seen| seen.etag)
+    }
+
+    /// I1 and I6, now. While others are at work, what was wrong counts only if nothing has come or gone meanwhile.
+    #[track_caller]
+    fn holds(&self) {
+        if !self.is_to_be_held() {
+            return;
+        }
+        let checker = Checker::new(&self.outsider, self.prefix.clone()).reads_at_most(READ);
+        let began = Instant::now();
+        loop {
+            let state = || (self.head(), self.outsider.keys(&self.prefix));
+            let before = state();
+            let Err(wrong) = checker.bucket() else { return };
+            let is_at_rest = before == state();
+            assert!(!is_at_rest && began.elapsed() < LONGEST, "in a story on {}: {wrong}", self.server);
+        }
     }
 }
 
@@ -433,7 +484,7 @@ impl Directory {
         let mut child = command.spawn().unwrap();
         let stdout = Heard::listen(child.stdout.take().unwrap());
         let stderr = Heard::listen(child.stderr.take().unwrap());
-        Running { child, stdout, stderr }
+        Running { child, held: self.held.clone(), stdout, stderr }
     }
 }
 
@@ -491,6 +542,7 @@ impl Running {
     }
 
     /// Waits for its end.
+    #[track_caller]
     pub fn ends(mut self) -> Ended {
         let began = Instant::now();
         let (mut said, mut heard) = (0, began);
@@ -512,6 +564,9 @@ impl Running {
         // What outlives it may hold its output open: what was written until now is enough.
         self.stdout.closes_within(Duration::from_secs(1));
         self.stderr.closes_within(Duration::from_secs(1));
+        if let Some(held) = &self.held {
+            held.holds();
+        }
         Ended { status, stdout: self.stdout.all(), stderr: self.stderr.all(), time }
     }
 }

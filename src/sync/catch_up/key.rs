@@ -212,6 +212,8 @@ impl Key<'_> {
                     from_disk = false;
                     continue;
                 }
+                // Somebody, a rule of the bucket perhaps, has ended the upload.
+                Err(error) if error.code.as_deref() == Some("NoSuchUpload") => Answer::Left(error.to_string()),
                 Err(error) => match error.kind {
                     // Head was just written to this bucket: a 404 is about the key, and so is a 400. What a server says
                     // to a name that it cannot hold has no code that all agree on.
@@ -219,7 +221,9 @@ impl Key<'_> {
                     | StoreErrorKind::TooLarge
                     | StoreErrorKind::BadRequest
                     | StoreErrorKind::NoBucket => {
-                        tracing::warn!("{error}; the file is in the snapshot and has no plain object");
+                        let left =
+                            if expected.is_some() { "keeps its old plain object" } else { "has no plain object" };
+                        tracing::warn!("{error}; the file is in the snapshot and {left}");
                         Answer::Ended(How::NameRefused)
                     }
                     StoreErrorKind::Source | StoreErrorKind::Denied => Answer::Left(error.to_string()),

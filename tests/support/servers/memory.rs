@@ -18,7 +18,7 @@ use md5::{Digest, Md5};
 use percent_encoding::percent_decode_str;
 use tokio::{net::TcpListener, task::JoinHandle, task::JoinSet};
 
-use crate::support::{beside, wait};
+use crate::support::{beside, outsider::Seen, wait};
 
 /// A way in which servers of the field are not what S3 is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -103,6 +103,11 @@ impl Memory {
         lock(&self.bucket).modes.clear();
     }
 
+    /// A look at what it holds, past its ways of answering.
+    pub fn window(&self) -> Window {
+        Window(Arc::clone(&self.bucket))
+    }
+
     /// What it holds now.
     pub fn image(&self) -> Image {
         lock(&self.bucket).image.clone()
@@ -113,6 +118,26 @@ impl Memory {
         let mut bucket = lock(&self.bucket);
         bucket.image = image.clone();
         bucket.uploads.clear();
+    }
+}
+
+/// What the server holds, whatever it would say of it.
+#[derive(Clone)]
+pub struct Window(Arc<Mutex<Bucket>>);
+
+impl Window {
+    pub fn get(&self, bucket: &str, key: &str) -> Option<Seen> {
+        let bucket_now = lock(&self.0);
+        let there = bucket_now.image.objects.get(&format!("{bucket}/{key}"))?;
+        Some(Seen { bytes: there.bytes.to_vec(), etag: there.etag.clone(), content_type: there.kind.clone() })
+    }
+
+    /// All keys that begin with `prefix`, in the order of their bytes.
+    pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
+        let (start, bucket_now) = (format!("{bucket}/{prefix}"), lock(&self.0));
+        let from = bucket_now.image.objects.range(start.clone()..).map(|(path, _)| path);
+        let paths = from.take_while(|path| path.starts_with(&start));
+        paths.map(|path| path[bucket.len() + 1..].to_owned()).collect()
     }
 }
 

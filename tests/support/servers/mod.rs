@@ -191,7 +191,7 @@ impl Server {
         match &self.running {
             Running::InProcess(server) => std::fs::create_dir(server.root().join(&bucket)).unwrap(),
             Running::Child(_) => outsider.create_bucket(),
-            Running::Memory(_) => {}
+            Running::Memory(server) => outsider.window = Some(server.window()),
         }
         outsider
     }
