@@ -665,3 +665,31 @@ fn a_damaged_pack_is_no_loss_where_the_live_tree_is_not_listed() {
     pull(&story, &there).exits(1).says("could not be restored");
     assert!(!there.has("a"));
 }
+
+#[test]
+fn deletes_of_others_that_go_on_between_two_pulls_are_refused_all_together() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let mut live = LiveWorkspace::of(&story);
+        let names: Vec<String> = (0..20).map(|n| format!("{n:02}")).collect();
+        for name in &names {
+            live.file(name, name.as_str());
+        }
+        live.commit();
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        for name in &names[..12] {
+            story.no_object(name);
+        }
+        pull(&story, &here).exits(0).says("12 files missing");
+        for name in &names[12..] {
+            story.no_object(name);
+        }
+        for _ in 0..2 {
+            pull(&story, &here).exits(0).says("20 files missing").never_says("deleted from the live tree by others");
+            assert_eq!(here.paths(), names, "on {}", server.name());
+        }
+        pull_with(&story, &here, &["--accept-deletes"]).exits(0).says("20 files deleted");
+        assert!(here.paths().is_empty());
+    }
+}

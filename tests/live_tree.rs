@@ -393,6 +393,49 @@ fn six_edits_after_everything_was_deleted_outside_are_taken_in_and_nothing_else_
 }
 
 #[test]
+fn six_edits_after_a_deletion_of_everything_that_went_on_during_a_pull_are_taken_in_and_nothing_else_is_lost() {
+    for server in servers() {
+        for looks in [0, 5, 11] {
+            let front = Front::before(&server.endpoint);
+            let story = Story::behind(&front, &server);
+            let here = pulled(&story, "here");
+            let names: Vec<String> = (0..20).map(|n| format!("{n:02}.txt")).collect();
+            for name in &names {
+                here.file(name, format!("{name} of before"));
+            }
+            current(&here);
+            let what = format!("after {looks} looks on {}", server.name());
+            // Most of them, and then the pull looks at the live tree; while it looks closer the rest goes.
+            for name in &names[..12] {
+                story.no_object(name);
+            }
+            let held = front.hold(any().op("HeadObject").class(Class::Live).after(looks).once());
+            let pulling = here.start(&["pull"]);
+            held.reached();
+            for name in &names[12..] {
+                story.no_object(name);
+            }
+            held.release();
+            pulling.ends().exits(0).says("--accept-deletes");
+            assert_eq!(here.paths(), names, "{what}");
+            for name in &names[..6] {
+                story.object(name, format!("{name} from outside"));
+            }
+            for _ in 0..2 {
+                here.pull().exits(0);
+                for (n, name) in names.iter().enumerate() {
+                    let wanted = if n < 6 { "from outside" } else { "of before" };
+                    assert_eq!(here.text(name), format!("{name} {wanted}"), "{what}");
+                }
+                assert_eq!(here.paths(), names, "{what}");
+            }
+            current(&here);
+            all_is_as_in(&here, &story, &what);
+        }
+    }
+}
+
+#[test]
 fn a_file_that_the_app_writes_again_between_scan_and_upload_is_whole_in_both_places() {
     for server in servers() {
         let front = Front::before(&server.endpoint);

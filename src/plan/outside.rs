@@ -163,7 +163,8 @@ pub struct Wanted {
 }
 
 /// Merges head's rows with what [`outside`] found. `gone` are those of its missing ones of which a HEAD said 404; they
-/// count if they are at most half of what is mirrored, or with `accept_deletes`.
+/// count if they are, with those that were refused before and are missing still, at most half of what is mirrored, or
+/// with `accept_deletes`.
 #[must_use]
 pub fn wanted(
     head: &Rows,
@@ -178,7 +179,12 @@ pub fn wanted(
         .filter(|(path, _)| gone.contains(*path))
         .map(|(path, etag)| (path.clone(), etag.clone()))
         .collect();
-    let accepted = accept_deletes || confirmed.len() <= explained.mirror.rows.len() / 2;
+    // Whoever deletes most of it does so one object after the other, while pulls come by.
+    let refused_before = explained.refused.iter().filter(|(path, etag)| {
+        found.unproven.contains(*path) && explained.mirror.rows.get(*path).is_some_and(|held| held.etag == **etag)
+    });
+    let missing = confirmed.len() + refused_before.count();
+    let accepted = accept_deletes || missing <= explained.mirror.rows.len() / 2;
     let (deleted, refused) =
         if accepted { (confirmed.into_keys().collect(), BTreeMap::new()) } else { (BTreeSet::new(), confirmed) };
     let (mut base, mut theirs) = (head.clone(), head.clone());

@@ -164,6 +164,30 @@ fn more_than_half_is_nobodys_delete_unless_it_was_asked_for() {
 }
 
 #[test]
+fn deletes_that_were_refused_before_count_among_those_of_now() {
+    let rows = table(&[("a", file("1")), ("b", file("1")), ("c", file("1")), ("d", file("1")), ("e", file("1"))]);
+    let mirror = mirror_of(&rows);
+    let recent = [&rows];
+    let refused = BTreeMap::from(["a", "b", "c"].map(|name| (path(name), etag("1"))));
+    let before = Explained { refused: &refused, ..explained(&mirror, &recent) };
+    let with = |there: &[Object]| {
+        let found = looked(there, &rows, &before, &contents(there));
+        let gone = found.missing.keys().cloned().collect();
+        wanted(&rows, &found, &before, &gone, false)
+    };
+    let all_gone = with(&[]);
+    assert_eq!(shown(&all_gone.merged.rows), shown(&rows));
+    assert_eq!(all_gone.refused.keys().collect::<Vec<_>>(), [&path("d"), &path("e")]);
+    // What is there again is not missing.
+    let back = with(&["a", "b", "c"].map(|name| object(name, "1")));
+    assert_eq!(back.deleted, BTreeSet::from(["d", "e"].map(path)));
+    let edited = with(&["a", "b"].map(|name| object(name, "edited")));
+    assert!(edited.deleted.is_empty(), "`c` is");
+    let edited = with(&["a", "b", "c"].map(|name| object(name, "edited")));
+    assert_eq!(edited.deleted.len(), 2);
+}
+
+#[test]
 fn a_directory_marker_counts_until_a_mirror_has_it() {
     let head = table(&[("a", file("1"))]);
     let mut mirror = mirror_of(&head);
