@@ -693,3 +693,29 @@ fn deletes_of_others_that_go_on_between_two_pulls_are_refused_all_together() {
         assert!(here.paths().is_empty());
     }
 }
+
+#[test]
+fn a_siblings_catch_up_while_objects_are_read_is_nobodys_edit() {
+    for server in Server::all_with(&[]) {
+        for is_again in [false, true] {
+            let front = Front::before(&server.endpoint);
+            let story = Story::behind(&front, &server);
+            let mut live = six(&story);
+            let here = if is_again { story.directory("here") } else { story.directory("fresh") };
+            if is_again {
+                pull(&story, &here).exits(0);
+            }
+            // It came so far.
+            live.file("a", "22").commit_only(false);
+            live.catch_up_only("a");
+            let held = front.hold(any().op("GetObject").key("ws/a").class(Class::Live).once());
+            let pulling = here.start(&["pull"]);
+            held.reached();
+            live.file("a", "333").commit();
+            held.release();
+            pulling.ends().exits(0).printed("restored snapshot 3");
+            assert_eq!(here.paths(), ["a", "b", "c", "d", "e", "f"], "on {}", server.name());
+            assert_eq!(here.text("a"), "333");
+        }
+    }
+}

@@ -139,15 +139,19 @@ impl Found {
         }
     }
 
-    /// Reads the contents that a merge needs to know before it can be planned.
+    /// Reads the contents that a merge needs to know before it can be planned. Says whether objects of a live workspace
+    /// are others than were listed: they may be a sibling's, if head has moved.
     pub(super) async fn read_what_meets(
         &mut self,
         store: &Store,
         local: &Rows,
         origin: Option<&Rows>,
-    ) -> Result<(), SyncError> {
+    ) -> Result<bool, SyncError> {
         match self {
-            Self::Plain(found) => import::read_what_meets(store, &mut found.import, local, origin).await,
+            Self::Plain(found) => {
+                import::read_what_meets(store, &mut found.import, local, origin).await?;
+                Ok(false)
+            }
             Self::Live(live) => live.read_what_meets(store, local, origin).await,
         }
     }

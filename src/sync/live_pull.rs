@@ -122,12 +122,20 @@ impl Live {
             }
             // What a sibling's catch-up wrote until the listing came is no edit of an outsider.
             let known = live.head.head.snapshot;
-            match read_head_since(store, Some(live.head.clone())).await? {
-                Some(now) if now.head.snapshot == known => {
-                    live.head = now;
-                    live.investigate(store).await?;
+            let mut now = read_head_since(store, Some(live.head.clone())).await?;
+            if let Some(same) = now.take_if(|now| now.head.snapshot == known) {
+                live.head = same;
+                if !live.investigate(store).await? {
                     return Ok(Read::Done(Box::new(live)));
                 }
+                // Nor is what one wrote until an object was met that the listing does not have.
+                now = read_head_since(store, Some(live.head.clone())).await?;
+                if let Some(same) = now.take_if(|now| now.head.snapshot == known) {
+                    live.head = same;
+                    return Ok(Read::Done(Box::new(live)));
+                }
+            }
+            match now {
                 Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => {
                     tables = Tables::read(store, ask, &now).await?;
                     head = now;
@@ -257,14 +265,15 @@ impl Live {
         Explained { mirror: &self.mirror, recent, refused: &self.refused_before }
     }
 
-    /// Finds out what the objects are that mirror and head do not explain, and which of the missing ones are gone.
-    async fn investigate(&mut self, store: &Store) -> Result<(), SyncError> {
+    /// Finds out what the objects are that mirror and head do not explain, and which of the missing ones are gone. Says
+    /// whether there are others than were listed.
+    async fn investigate(&mut self, store: &Store) -> Result<bool, SyncError> {
         self.read_recent(store).await?;
         self.ask_until_known(store).await
     }
 
-    async fn ask_until_known(&mut self, store: &Store) -> Result<(), SyncError> {
-        let mut first = None;
+    async fn ask_until_known(&mut self, store: &Store) -> Result<bool, SyncError> {
+        let (mut first, mut others) = (None, false);
         for _ in 0..TRIES {
             let found = self.compare().0;
             let unproven: Vec<RelPath> =
@@ -274,11 +283,12 @@ impl Live {
                 let explained = self.explained(&recent);
                 let wanted = wanted(&self.tree.rows, &found, &explained, &self.gone, self.accept_deletes);
                 (self.outside, self.wanted) = (found, wanted);
-                return Ok(());
+                return Ok(others);
             }
             first = found.read.keys().next().cloned().or(first);
             let moved = self.read_contents(store, found.read).await?;
-            self.look(store, moved.into_iter().chain(unproven).collect()).await?;
+            others |= !moved.is_empty();
+            others |= self.look(store, moved.into_iter().chain(unproven).collect()).await?;
         }
         Err(SyncError::Incomplete {
             count: 1,
@@ -310,10 +320,11 @@ impl Live {
         Ok(moved)
     }
 
-    /// Asks for these objects by name: what the listing said of them is no more, or it said nothing.
-    async fn look(&mut self, store: &Store, paths: Vec<RelPath>) -> Result<(), SyncError> {
+    /// Asks for these objects by name: what the listing said of them is no more, or it said nothing. Says whether any is
+    /// there.
+    async fn look(&mut self, store: &Store, paths: Vec<RelPath>) -> Result<bool, SyncError> {
         if paths.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let looked: Vec<(RelPath, String, Option<Object>)> = stream::iter(paths.into_iter().map(|path| async move {
             let key = path.to_text().into_owned();
@@ -329,6 +340,7 @@ impl Live {
         let objects = self.objects.get_or_insert_default();
         let keys: BTreeSet<&String> = looked.iter().map(|(_, key, _)| key).collect();
         objects.retain(|object| !keys.contains(&object.key));
+        let any = looked.iter().any(|(.., there)| there.is_some());
         for (path, _, there) in looked {
             match there {
                 Some(there) => {
@@ -338,7 +350,7 @@ impl Live {
                 None => drop(self.gone.insert(path)),
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Reads the recent snapshots; of each only what may explain something is kept.
@@ -376,13 +388,13 @@ impl Live {
         Ok(())
     }
 
-    /// Reads the edits that meet something in the directory.
+    /// Reads the edits that meet something in the directory; says whether there are others than were listed.
     pub(super) async fn read_what_meets(
         &mut self,
         store: &Store,
         local: &Rows,
         origin: Option<&Rows>,
-    ) -> Result<(), SyncError> {
+    ) -> Result<bool, SyncError> {
         let meets = |path: &RelPath, unread: &Unread| {
             let may_meet = |row: &Row| origin.is_some() || row.kind == Kind::File && row.size == unread.size;
             local.get(path).is_some_and(may_meet) || origin.is_some_and(|origin| origin.contains_key(path))
@@ -390,11 +402,12 @@ impl Live {
         let unread = self.outside.unread.iter().filter(|(path, unread)| meets(path, unread));
         let unread: BTreeMap<RelPath, Unread> = unread.map(|(path, unread)| (path.clone(), unread.clone())).collect();
         if unread.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let moved = self.read_contents(store, unread).await?;
+        let others = !moved.is_empty();
         self.look(store, moved).await?;
-        self.ask_until_known(store).await
+        Ok(self.ask_until_known(store).await? || others)
     }
 
     /// The outside deletes that are refused, those of before that still are among them.

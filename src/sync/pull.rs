@@ -295,7 +295,10 @@ impl Puller<'_> {
             // This pull may not end, either, and notes another snapshot then.
             self.keep_amended(state)?;
         }
-        self.found.read_what_meets(self.store, &local, self.past.origin.as_ref()).await?;
+        let others = self.found.read_what_meets(self.store, &local, self.past.origin.as_ref()).await?;
+        if others && self.has_moved().await? {
+            return Ok(None);
+        }
         self.found.tell_missing();
         if let Some(live) = self.found.live() {
             live.tell();
