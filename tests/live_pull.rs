@@ -719,3 +719,32 @@ fn a_siblings_catch_up_while_objects_are_read_is_nobodys_edit() {
         }
     }
 }
+
+#[test]
+fn before_the_first_mirror_objects_are_known_by_the_versions_of_the_plain_snapshot() {
+    for server in Server::all_with(&["list-etags"]) {
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        for name in ["a", "b", "c", "d"] {
+            story.object(name, format!("{name} of before"));
+        }
+        let here = story.directory("here");
+        here.pull().exits(0);
+        here.file("a", "plain").commit().exits(0);
+        // The first snapshot's catch-up comes to nothing.
+        let held = front.hold(any().op("PutObject").class(Class::Mirror));
+        let running = here.start(&["commit"]);
+        held.reached();
+        running.kill();
+        running.ends();
+        held.abandon();
+        front.heal();
+        assert!(story.object_text(".stopover/head.json").contains("\"live\""));
+        front.forget();
+        let next = story.directory("next");
+        pull(&story, &next).exits(0).never_says("edits of others");
+        assert_eq!(next.files(), here.files(), "on {}", server.name());
+        let read = front.count(&any().op("GetObject").class(Class::Live));
+        assert_eq!(read, 0, "on {}: nothing has to be read to be known", server.name());
+    }
+}

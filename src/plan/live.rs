@@ -68,6 +68,14 @@ impl<'a> Explained<'a> {
         (self.refused.get(path) != Some(&held.etag)).then_some(held)
     }
 
+    /// What this version held, by the rows of plain snapshots, which name the version that each is true for.
+    #[must_use]
+    pub fn held(&self, path: &RelPath, etag: &ETag, size: u64) -> Option<Hash> {
+        let mut rows = self.recent.iter().filter_map(|rows| rows.get(path));
+        rows.find(|row| row.kind == Kind::File && row.size == size && row.etag.as_ref() == Some(etag))
+            .map(|row| row.hash)
+    }
+
     /// Everything that stopover itself may have put at `path`, or has taken in: what the mirror has, the key's content
     /// in `present` and the recent snapshots, and its copies there.
     #[must_use]

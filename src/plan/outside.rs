@@ -92,7 +92,8 @@ pub fn outside(
             continue;
         }
         let known = explained.known(head, &path);
-        let hash = contents.get(&path).filter(|(etag, _)| *etag == object.etag).map(|(_, hash)| *hash);
+        let read = contents.get(&path).filter(|(etag, _)| *etag == object.etag).map(|(_, hash)| *hash);
+        let hash = read.or_else(|| explained.held(&path, &object.etag, object.size));
         let content = hash.map(|hash| Content { hash, size: object.size });
         if content.is_some_and(|content| known.contains(&content)) {
             continue;

@@ -65,7 +65,8 @@ fn each_object_is_as_mirrored_or_ours_or_must_be_read_or_an_edit() {
         ("e", file("1")),
     ]);
     let before = table(&[("same", file("1")), ("late", file("1")), ("took", file("33")), ("e", file("1"))]);
-    let between = table(&[("late", file("44"))]);
+    // Rows of live snapshots name no versions.
+    let between = table(&[("late", Row { etag: None, ..file("44") })]);
     let mirror = mirror_of(&before);
     let recent = [&between];
     let explained = explained(&mirror, &recent);
@@ -185,6 +186,18 @@ fn deletes_that_were_refused_before_count_among_those_of_now() {
     assert!(edited.deleted.is_empty(), "`c` is");
     let edited = with(&["a", "b", "c"].map(|name| object(name, "edited")));
     assert_eq!(edited.deleted.len(), 2);
+}
+
+#[test]
+fn the_version_in_a_plain_snapshots_row_says_what_an_object_holds() {
+    let plain = table(&[("a", file("1")), ("b", file("1")), ("c", file("1"))]);
+    let head = table(&[("a", file("1")), ("b", file("2")), ("c", file("1"))]);
+    let recent = [&plain];
+    let mirror = Mirror::default();
+    let objects = [object("a", "1"), object("b", "1"), object("c", "x")];
+    let found = looked(&objects, &head, &explained(&mirror, &recent), &Contents::new());
+    assert_eq!(found.read.keys().collect::<Vec<_>>(), [&path("c")], "it has another version");
+    assert!(found.edits.is_empty());
 }
 
 #[test]

@@ -364,8 +364,9 @@ impl Live {
         let mut trees =
             stream::iter(ids.into_iter().map(|id| async move { (id, read_snapshot(store, None, &id).await) }))
                 .buffered(WIDTH);
-        // The same content again says nothing, but for what is missing: all of them must have that one.
-        let mut told: BTreeSet<(RelPath, Content)> = BTreeSet::new();
+        // The same content again says nothing, but for what is missing: all of them must have that one. A row of a plain
+        // snapshot says which version has it, too.
+        let mut told: BTreeSet<(RelPath, Content, Option<ETag>)> = BTreeSet::new();
         while let Some((id, read)) = trees.next().await {
             let why = match read {
                 Ok(Some(snapshot)) => {
@@ -373,7 +374,8 @@ impl Live {
                     let rows = rows.filter(|(path, _)| asked.contains(*path) || may_be_copy(path));
                     let rows = rows.filter(|(path, row)| {
                         missing.contains(*path)
-                            || Content::of(row).is_some_and(|content| told.insert(((*path).clone(), content)))
+                            || Content::of(row)
+                                .is_some_and(|content| told.insert(((*path).clone(), content, row.etag.clone())))
                     });
                     self.recent.push(rows.map(|(path, row)| (path.clone(), row.clone())).collect());
                     continue;

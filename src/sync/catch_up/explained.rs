@@ -82,9 +82,7 @@ impl<'a> Known<'a> {
 
     /// What this version held, by the rows of plain snapshots.
     pub(super) fn held(&self, path: &RelPath, etag: &ETag, size: u64) -> Option<Hash> {
-        let mut rows = self.recent.iter().filter_map(|rows| rows.get(path));
-        rows.find(|row| row.kind == Kind::File && row.size == size && row.etag.as_ref() == Some(etag))
-            .map(|row| row.hash)
+        self.explained().held(path, etag, size)
     }
 }
 
