@@ -666,6 +666,56 @@ fn a_damaged_pack_is_no_loss_where_the_live_tree_is_not_listed() {
     assert!(!there.has("a"));
 }
 
+/// A mirror that this binary cannot read, in two ways.
+fn unreadable(story: &Story, live: &LiveWorkspace<'_>) -> [(&'static str, Vec<u8>); 2] {
+    let key = live.head.as_ref().unwrap().snapshot.unwrap().mirror_key();
+    let whole = story.outsider.get(&story.key(&key)).unwrap().bytes;
+    let lines = String::from_utf8(zstd::decode_all(&whole[..]).unwrap()).unwrap();
+    let newer = lines.replacen("\"format\":1", "\"format\":999", 1);
+    assert_ne!(lines, newer);
+    [("damaged", whole[..whole.len() / 2].to_vec()), ("newer", zstd::encode_all(newer.as_bytes(), 1).unwrap())]
+}
+
+#[test]
+fn a_mirror_that_cannot_be_read_costs_comparisons_and_no_restore() {
+    for server in Server::all_with(&[]) {
+        for (n, what) in ["damaged", "newer"].into_iter().enumerate() {
+            let story = Story::on(&server);
+            let mut live = six(&story);
+            live.file("a", "22").commit();
+            let (_, bytes) = unreadable(&story, &live)[n].clone();
+            let key = live.head.as_ref().unwrap().snapshot.unwrap().mirror_key();
+            story.object(&key, bytes).object("b", "from outside");
+            let here = story.directory("here");
+            pull(&story, &here).exits(0).says("mirror").printed("restored snapshot 2");
+            assert_eq!((here.text("a").as_str(), here.text("c").as_str()), ("22", "c"), "{what} on {}", server.name());
+            assert_eq!((here.text("b").as_str(), here.paths().len()), ("from outside", 6), "{what}");
+            // Nothing has changed but what others did, and then nothing at all.
+            here.checkpoint().exits(0);
+            here.checkpoint().exits(0);
+            let next = story.directory("next");
+            pull(&story, &next).exits(0).never_says("cannot be read").never_says("edits of others");
+            assert_eq!(next.files(), here.files(), "{what} on {}", server.name());
+        }
+    }
+}
+
+#[test]
+fn a_mirror_that_cannot_be_read_is_written_anew_though_nothing_changed() {
+    let server = Server::here();
+    for n in 0..2 {
+        let story = Story::on(&server);
+        let live = six(&story);
+        let (what, bytes) = unreadable(&story, &live)[n].clone();
+        story.object(&live.head.as_ref().unwrap().snapshot.unwrap().mirror_key(), bytes);
+        let here = story.directory("here");
+        pull(&story, &here).exits(0);
+        here.checkpoint().exits(0);
+        pull(&story, &story.directory("next")).exits(0).never_says("cannot be read");
+        assert_eq!(story.live(), here.files(), "{what}");
+    }
+}
+
 #[test]
 fn deletes_of_others_that_go_on_between_two_pulls_are_refused_all_together() {
     for server in Server::all_with(&[]) {

@@ -26,7 +26,7 @@ use super::{
     packed::Packs,
     remote::{HeadAt, blocking, written},
     room::Room,
-    snapshots::{MirrorAt, keep_mirror, read_mirror, read_snapshot},
+    snapshots::{MirrorAt, is_no_mirror, keep_mirror, read_mirror, read_snapshot},
     watch::Watch,
 };
 use crate::{
@@ -35,7 +35,7 @@ use crate::{
     rows::{ETag, RelPath, Rows},
     snapshot::{FormatError, HeadState, Mirror, MirrorHeader, SnapshotId, outgrown},
     state::State,
-    store::{Put, PutIf, Store},
+    store::{Put, PutIf, Store, StoreErrorKind},
     worktree::Directory,
 };
 
@@ -99,7 +99,7 @@ pub(super) struct CaughtUp {
 async fn is_there(store: &Store, state: Option<&State>, id: &SnapshotId) -> Result<bool, SyncError> {
     match read_mirror(store, state, id).await {
         Ok(found) => Ok(found.is_some()),
-        Err(SyncError::Damaged { .. }) => Ok(false),
+        Err(error) if is_no_mirror(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -261,9 +261,13 @@ impl CatchingUp<'_> {
         for named in std::iter::once(id).chain(head.mirror.filter(|named| *named != id)) {
             match read_mirror(self.store, self.state, &named).await {
                 Ok(found) => old = found,
+                // Without the right to list, what is not there is denied, too.
+                Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied => tracing::debug!("{error}"),
                 // It says what is known already, at best: without it there are more comparisons.
-                Err(SyncError::Damaged { what, why, .. }) => {
-                    tracing::warn!("{what} cannot be read ({why}): every object is looked at");
+                Err(error) if is_no_mirror(&error) => {
+                    tracing::warn!(
+                        "the mirror of snapshot {named} cannot be read ({error}): every object is looked at"
+                    );
                     replace = replace || named == id;
                 }
                 Err(error) => return Err(error),
@@ -372,7 +376,10 @@ impl CatchingUp<'_> {
                 return Ok(true);
             }
             // Something is, but no mirror; or its base is gone.
-            replace = self.store.head(&key).await?.is_some();
+            replace = match self.store.head(&key).await {
+                Err(error) if error.kind == StoreErrorKind::Denied => false,
+                found => found?.is_some(),
+            };
             tokio::time::sleep(pause).await;
             pause *= 2;
         }

@@ -19,7 +19,7 @@ use crate::{
     rows::ETag,
     snapshot::{FormatError, Head, Limits, Mirror, SnapshotId, Tree},
     state::State,
-    store::{GetIf, Got, Store},
+    store::{GetIf, Got, Store, StoreErrorKind},
 };
 
 /// The names of the copies in the state directory.
@@ -151,15 +151,34 @@ pub(super) async fn read_mirror(
     read(store, cache, id).boxed_local().await
 }
 
-/// The newest mirror: that of head's snapshot, else the one that head names.
+/// Whether it is about the mirror alone, without which there are more comparisons: it is damaged, of a newer format,
+/// or, for those who may not list, most likely not there.
+pub(super) fn is_no_mirror(error: &SyncError) -> bool {
+    match error {
+        SyncError::Damaged { .. } | SyncError::Newer(_) => true,
+        SyncError::Store(error) => error.kind == StoreErrorKind::Denied,
+        _ => false,
+    }
+}
+
+/// The newest mirror that can be read: that of head's snapshot, else the one that head names.
 pub(super) async fn newest_mirror(
     store: &Store,
     cache: Option<&State>,
     head: &Head,
 ) -> Result<Option<MirrorAt>, SyncError> {
     for id in head.snapshot.iter().chain(&head.mirror) {
-        if let Some(mirror) = read_mirror(store, cache, id).await? {
-            return Ok(Some(mirror));
+        match read_mirror(store, cache, id).await {
+            Ok(Some(mirror)) => return Ok(Some(mirror)),
+            Ok(None) => {}
+            Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied => tracing::debug!("{error}"),
+            Err(error) if is_no_mirror(&error) => {
+                tracing::warn!(
+                    "the mirror of snapshot {id} cannot be read ({error}): objects are compared with snapshots instead, \
+                     and the next commit writes a new one"
+                );
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(None)
@@ -194,12 +213,9 @@ async fn read_one<T: Stored>(
         return Ok(Some((table, bytes.len() as u64)));
     }
     let Got::Found(object) = store.get(&T::key(id), GetIf::Always).await? else { return Ok(None) };
-    let bytes = object.bytes;
-    if let Some(state) = cache {
-        keep(state, copy, &bytes);
-    }
+    let (bytes, decoded) = (object.bytes.clone(), object.bytes);
     let length = bytes.len() as u64;
-    let table = blocking(move || T::decode(&bytes[..])).await?;
+    let table = blocking(move || T::decode(&decoded[..])).await?;
     let table = table.map_err(|error| SyncError::format(&error, &format!("{} {id}", T::NAME), &store.url()))?;
     let found = table.names().0;
     if found != *id {
@@ -208,6 +224,10 @@ async fn read_one<T: Stored>(
             workspace: store.url(),
             why: format!("it says of itself that it is {found}"),
         });
+    }
+    // That it is kept says that it is whole.
+    if let Some(state) = cache {
+        keep(state, copy, &bytes);
     }
     Ok(Some((table, length)))
 }
