@@ -135,21 +135,23 @@ impl CatchUp {
     }
 }
 
-/// Plans the catch-up to `result`: every key where the mirror or a recent snapshot differs from it. A copy that is new
-/// was made of an object at its first name, which no snapshot may ever have had there: that one is looked at, too.
+/// Plans the catch-up to `result`: every key where the mirror or a recent snapshot differs from it. `differing` are the
+/// keys where a recent snapshot differs that is not whole in `explained`. A copy that is new was made of an object at
+/// its first name, which no snapshot may ever have had there: that one is looked at, too.
 #[must_use]
-pub fn catch_up(result: &Rows, explained: &Explained<'_>, order: Order) -> CatchUp {
+pub fn catch_up(result: &Rows, explained: &Explained<'_>, differing: &BTreeSet<RelPath>, order: Order) -> CatchUp {
     let mut plan = CatchUp::default();
     let tables = std::iter::once(result).chain(explained.recent.iter().copied());
     let files = tables.flat_map(|rows| rows.iter().filter(|(_, row)| row.kind == Kind::File).map(|(path, _)| path));
     let mirrored = &explained.mirror.rows;
     let new_copies = result.iter().filter(|(path, row)| row.kind == Kind::File && !mirrored.contains_key(*path));
     let taken_in: BTreeSet<RelPath> = new_copies.filter_map(|(path, row)| copies::original(path, row)).collect();
-    let keys: BTreeSet<&RelPath> = files.chain(mirrored.keys()).chain(&taken_in).collect();
+    let keys: BTreeSet<&RelPath> = files.chain(mirrored.keys()).chain(&taken_in).chain(differing).collect();
     for path in keys {
         let wanted = Content::at(result, path);
         let mirrored = explained.mirrored(path);
-        let is_settled = explained.recent.iter().all(|rows| Content::at(rows, path) == wanted);
+        let is_settled =
+            !differing.contains(path) && explained.recent.iter().all(|rows| Content::at(rows, path) == wanted);
         let request = match (wanted, mirrored) {
             (Some(wanted), Some(held)) if held.content == wanted => {
                 if is_settled {

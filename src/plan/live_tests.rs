@@ -13,6 +13,8 @@ pub(in crate::plan) fn mirror_of(rows: &Rows) -> Mirror {
     Mirror { rows: files.map(|(at, content, etag)| (at, Held { etag, content })).collect(), ..Mirror::default() }
 }
 
+static ALL_WHOLE: BTreeSet<RelPath> = BTreeSet::new();
+
 fn none() -> BTreeMap<RelPath, ETag> {
     BTreeMap::new()
 }
@@ -35,7 +37,12 @@ fn each_key_that_differs_is_asked_for_with_the_version_the_mirror_knows() {
     let before = table(&[("edit", file("1")), ("gone", file("1")), ("same", file("1")), ("was", file("1"))]);
     let result = table(&[("edit", file("2")), ("new", file("n")), ("same", file("1")), ("was", link("x"))]);
     let mirror = mirror_of(&before);
-    let plan = catch_up(&result, &Explained { mirror: &mirror, recent: &[&result], refused: &none() }, Order::ByPath);
+    let plan = catch_up(
+        &result,
+        &Explained { mirror: &mirror, recent: &[&result], refused: &none() },
+        &ALL_WHOLE,
+        Order::ByPath,
+    );
     assert_eq!(shown(&plan.puts), [at("edit", Request::Put(Some(etag("1")))), at("new", Request::Put(None))]);
     assert_eq!(shown(&plan.last), [at("gone", Request::Delete(etag("1"))), at("was", Request::Delete(etag("1")))]);
     assert!(plan.first.is_empty());
@@ -47,8 +54,20 @@ fn where_the_mirror_alone_equals_the_result_a_sibling_may_be_about_to_write() {
     let between = table(&[("reverted", file("2")), ("brief", file("b")), ("kept", file("1"))]);
     let mirror = mirror_of(&mirrored);
     let explained = Explained { mirror: &mirror, recent: &[&between, &mirrored], refused: &none() };
-    let plan = catch_up(&mirrored, &explained, Order::ByPath);
+    let plan = catch_up(&mirrored, &explained, &ALL_WHOLE, Order::ByPath);
     assert_eq!(shown(&plan.puts), [at("reverted", Request::Look)]);
+    assert_eq!(shown(&plan.last), [at("brief", Request::Look)]);
+}
+
+#[test]
+fn a_snapshot_that_is_known_by_what_differs_alone_unsettles_that_alone() {
+    let rows = table(&[("back", file("1")), ("kept", file("1")), ("reverted", file("1"))]);
+    let mirror = mirror_of(&rows);
+    // Once `back` was not there, `brief` was, and `reverted` was another.
+    let differing: BTreeSet<RelPath> = ["back", "brief", "reverted"].map(path).into();
+    let explained = Explained { mirror: &mirror, recent: &[&rows], refused: &none() };
+    let plan = catch_up(&rows, &explained, &differing, Order::ByPath);
+    assert_eq!(shown(&plan.puts), [at("back", Request::Look), at("reverted", Request::Look)]);
     assert_eq!(shown(&plan.last), [at("brief", Request::Look)]);
 }
 
@@ -57,7 +76,8 @@ fn a_file_makes_room_for_a_directory_before_anything_is_put_and_the_reverse() {
     let before = table(&[("fd", file("1")), ("df/x", file("1")), ("z", file("1"))]);
     let result = table(&[("fd/x", file("2")), ("df", file("2"))]);
     let mirror = mirror_of(&before);
-    let plan = catch_up(&result, &Explained { mirror: &mirror, recent: &[], refused: &none() }, Order::ByPath);
+    let plan =
+        catch_up(&result, &Explained { mirror: &mirror, recent: &[], refused: &none() }, &ALL_WHOLE, Order::ByPath);
     assert_eq!(shown(&plan.first), [at("df/x", Request::Delete(etag("1"))), at("fd", Request::Delete(etag("1")))]);
     assert_eq!(shown(&plan.puts), [at("df", Request::Put(None)), at("fd/x", Request::Put(None))]);
     assert_eq!(shown(&plan.last), [at("z", Request::Delete(etag("1")))]);
@@ -68,12 +88,19 @@ fn a_refused_delete_is_written_again_but_only_of_the_version_that_was_refused() 
     let rows = table(&[("a", file("1"))]);
     let mirror = mirror_of(&rows);
     let refused = BTreeMap::from([(path("a"), etag("1"))]);
-    let plan = catch_up(&rows, &Explained { mirror: &mirror, recent: &[&rows], refused: &refused }, Order::ByPath);
+    let plan =
+        catch_up(&rows, &Explained { mirror: &mirror, recent: &[&rows], refused: &refused }, &ALL_WHOLE, Order::ByPath);
     assert_eq!(shown(&plan.puts), [at("a", Request::Put(None))]);
     let other = BTreeMap::from([(path("a"), etag("old"))]);
-    let plan = catch_up(&rows, &Explained { mirror: &mirror, recent: &[&rows], refused: &other }, Order::ByPath);
+    let plan =
+        catch_up(&rows, &Explained { mirror: &mirror, recent: &[&rows], refused: &other }, &ALL_WHOLE, Order::ByPath);
     assert!(plan.is_empty());
-    let plan = catch_up(&Rows::new(), &Explained { mirror: &mirror, recent: &[], refused: &refused }, Order::ByPath);
+    let plan = catch_up(
+        &Rows::new(),
+        &Explained { mirror: &mirror, recent: &[], refused: &refused },
+        &ALL_WHOLE,
+        Order::ByPath,
+    );
     assert_eq!(shown(&plan.last), [at("a", Request::Look)]);
 }
 
@@ -122,7 +149,7 @@ fn the_object_that_a_new_copy_was_made_of_goes_where_a_directory_has_its_name() 
     let result = table(&[("k/y", file("1")), (&copy, file("x"))]);
     let mirror = mirror_of(&table(&[("k/y", file("1"))]));
     let explained = Explained { mirror: &mirror, recent: &[&result], refused: &none() };
-    let plan = catch_up(&result, &explained, Order::ByPath);
+    let plan = catch_up(&result, &explained, &ALL_WHOLE, Order::ByPath);
     assert_eq!(shown(&plan.first), [at("k", Request::Look)]);
     let known = explained.known(&result, &path("k"));
     assert_eq!(met(&plan.first[0], None, &known, &object("x", true)), Met::Delete(etag("x")));
@@ -134,7 +161,7 @@ fn a_mirror_is_written_only_after_every_step_and_says_facts() {
     let before = table(&[("edit", file("1")), ("gone", file("1")), ("keep", file("1")), ("out", file("1"))]);
     let result = table(&[("edit", file("2")), ("keep", file("1")), ("out", file("2")), ("odd", file("3"))]);
     let old = mirror_of(&before);
-    let plan = catch_up(&result, &Explained { mirror: &old, recent: &[], refused: &none() }, Order::ByPath);
+    let plan = catch_up(&result, &Explained { mirror: &old, recent: &[], refused: &none() }, &ALL_WHOLE, Order::ByPath);
     let mut ended = BTreeMap::from([
         (path("edit"), Ended::Done(Some(held("2")))),
         (path("out"), Ended::Outside),
@@ -231,7 +258,7 @@ proptest! {
         let mirror = mirror_of(&mirrored);
         let (tables, refused) = ([&recent, &result], none());
         let explained = Explained { mirror: &mirror, recent: &tables, refused: &refused };
-        let plan = catch_up(&result, &explained, Order::ByPath);
+        let plan = catch_up(&result, &explained, &ALL_WHOLE, Order::ByPath);
         let ended = carry_out(&mut live, &plan, &explained, &result);
         let wanted: Vec<_> = result.iter().filter_map(|(at, row)| Some((at.clone(), Content::of(row)?))).collect();
         let found: Vec<_> = live.iter().filter_map(|(at, row)| Some((at.clone(), Content::of(row)?))).collect();
@@ -242,7 +269,7 @@ proptest! {
             prop_assert_eq!((Some(&held.etag), Some(held.content)), (live[at].etag.as_ref(), Content::of(&live[at])));
         }
         let settled = Explained { mirror: &next, recent: &[&result], refused: &refused };
-        prop_assert!(catch_up(&result, &settled, Order::ByPath).is_empty());
+        prop_assert!(catch_up(&result, &settled, &ALL_WHOLE, Order::ByPath).is_empty());
     }
 
     #[test]
@@ -259,7 +286,7 @@ proptest! {
         }
         let refused = none();
         let explained = Explained { mirror: &mirror, recent: &[&result], refused: &refused };
-        let plan = catch_up(&result, &explained, Order::ByPath);
+        let plan = catch_up(&result, &explained, &ALL_WHOLE, Order::ByPath);
         let ended = carry_out(&mut live, &plan, &explained, &result);
         for (at, row) in edits {
             prop_assert_eq!(live.get(&at), Some(&row));

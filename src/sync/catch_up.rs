@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use self::{
-    explained::{Known, Recent, Sent},
+    explained::{Known, Recent, Recents, Sent},
     key::{How, Key, Outcome},
 };
 use super::{
@@ -162,8 +162,8 @@ impl CatchingUp<'_> {
         }
         let recent = Box::pin(self.recent(&begun)).await?;
         let watch = Watch::new(self.store, self.head);
-        let known = Known::new(self.rows, &mirror, recent.iter().map(AsRef::as_ref).collect(), self.refused);
-        let plan = plan::catch_up(self.rows, &known.explained(), self.order);
+        let known = Known::new(self.rows, &mirror, &recent.tables, self.refused);
+        let plan = plan::catch_up(self.rows, &known.of_whole_tables(), &recent.differing, self.order);
         let key = Key {
             store: self.store,
             dir: self.dir,
@@ -298,7 +298,7 @@ impl CatchingUp<'_> {
 
     /// The rows of the recent snapshots but for head's. One that is gone counts as empty: then nothing is held to be
     /// settled.
-    async fn recent(&self, begun: &Begun) -> Result<Vec<Recent<'_>>, SyncError> {
+    async fn recent(&self, begun: &Begun) -> Result<Recents<'_>, SyncError> {
         let from = match &begun.old {
             Some(old) => old.whole.header.built_from,
             None => begun.built_from,
@@ -307,7 +307,7 @@ impl CatchingUp<'_> {
         let ids: Vec<&SnapshotId> = ids.rev().collect();
         let trees = ids.into_iter().enumerate().map(|(n, id)| async move {
             if let Some((_, rows)) = self.at_hand.iter().find(|(at_hand, _)| at_hand == id) {
-                return Ok(Recent::At(rows));
+                return Ok((n, Recent::At(rows)));
             }
             let rows = match read_snapshot(self.store, None, id).await {
                 Ok(Some(tree)) => Arc::unwrap_or_clone(tree.whole).rows,
@@ -318,10 +318,20 @@ impl CatchingUp<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            // Hundreds of large tables have no place in memory. What is left out makes objects be looked at, no more.
-            Ok(Recent::Read(if n < WHOLE_TABLES { rows } else { explained::differing(rows, self.rows) }))
+            Ok::<_, SyncError>((n, Recent::Read(rows)))
         });
-        stream::iter(trees).buffered(TREES_AT_ONCE).try_collect().await
+        let mut trees = stream::iter(trees).buffered(TREES_AT_ONCE);
+        let mut recent = Recents::default();
+        while let Some((n, table)) = trees.try_next().await? {
+            recent.tables.push(match table {
+                // Hundreds of large tables have no place in memory.
+                Recent::Read(rows) if n >= WHOLE_TABLES => {
+                    Recent::Differing(explained::differing(rows, self.rows, &mut recent.differing))
+                }
+                table => table,
+            });
+        }
+        Ok(recent)
     }
 
     /// What was put before and is in no mirror yet.

@@ -532,6 +532,29 @@ async fn a_key_the_server_will_not_have_is_named_and_the_catch_up_counts_as_fini
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_many_catch_ups_that_did_not_finish_only_what_differs_is_looked_at() {
+    let stage = Stage::new().await;
+    let same: [(&str, &[u8]); 4] = [("s1", b"s"), ("s2", b"s"), ("s3", b"s"), ("d/s4", b"s")];
+    let with = |more: &[(&'static str, &'static [u8])]| [&same[..], more].concat();
+    stage.catch_up(&stage.commit_here(&with(&[("a", b"0"), ("again", b"0")]))).await;
+    // The first of them came far enough to take one away and to add one.
+    stage.commit(&with(&[("a", b"1"), ("brief", b"1")]));
+    stage.bucket.shelf().put("brief", b"1");
+    stage.bucket.shelf().objects.remove("again");
+    for text in ["2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"] {
+        stage.commit(&with(&[("a", text.as_bytes()), ("again", b"0")]));
+    }
+    stage.bucket.shelf().put("a", b"5");
+    stage.bucket.asked();
+    let last = stage.commit_here(&with(&[("a", b"13"), ("again", b"0")]));
+    let done = stage.catch_up(&last).await;
+    assert!(done.current && done.outside.is_empty(), "{done:?}");
+    let live = stage.bucket.asked().into_iter().filter(Asked::is_live).map(|asked| asked.key);
+    assert_eq!(live.collect::<BTreeSet<_>>(), ["a", "again", "brief"].map(str::to_owned).into());
+    stage.is_caught_up(&last).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_whose_writes_fail_every_time_keeps_no_other_from_being_written() {
     let stage = Stage::new().await;
     let first = stage.commit_here(&[("a", b"1"), ("odd", b"1"), ("z", b"1")]);

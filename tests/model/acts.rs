@@ -495,7 +495,7 @@ async fn catch_up_to(shared: &Shared, me: usize, id: Id) {
     let refused = shared.borrow().writers[me].refused.clone();
     let tables: Vec<&Rows> = trees.iter().collect();
     let explained = Explained { mirror: &mirror, recent: &tables, refused: &refused };
-    let plan = catch_up(&result, &explained, Order::ByPath);
+    let plan = catch_up(&result, &explained, &BTreeSet::new(), Order::ByPath);
     let mut ended = BTreeMap::new();
     for step in plan.steps() {
         let known = explained.known(&result, &step.path);

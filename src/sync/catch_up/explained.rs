@@ -18,22 +18,36 @@ pub(super) enum Recent<'a> {
     At(&'a Rows),
     /// Read for this.
     Read(Rows),
+    /// Read for this, and of it what [`differing`] leaves.
+    Differing(Rows),
 }
 
 impl AsRef<Rows> for Recent<'_> {
     fn as_ref(&self) -> &Rows {
         match self {
             Self::At(rows) => rows,
-            Self::Read(rows) => rows,
+            Self::Read(rows) | Self::Differing(rows) => rows,
         }
     }
 }
 
 /// The files of `rows` that `result` does not have with the same content: what a recent snapshot explains that head's
-/// does not.
-pub(super) fn differing(mut rows: Rows, result: &Rows) -> Rows {
+/// does not. Their keys, and those of the files that `rows` lacks, are added to `keys`: only there nothing is settled.
+pub(super) fn differing(mut rows: Rows, result: &Rows, keys: &mut BTreeSet<RelPath>) -> Rows {
+    let lacks = |path: &RelPath| rows.get(path).is_none_or(|row| row.kind != Kind::File);
+    let lacking = result.iter().filter(|(path, row)| row.kind == Kind::File && lacks(path));
+    keys.extend(lacking.map(|(path, _)| path.clone()));
     rows.retain(|path, row| row.kind == Kind::File && !result.get(path).is_some_and(|other| other.same_content(row)));
+    keys.extend(rows.keys().cloned());
     rows
+}
+
+/// The recent snapshots but for head's.
+#[derive(Default)]
+pub(super) struct Recents<'a> {
+    pub(super) tables: Vec<Recent<'a>>,
+    /// The keys where those differ from head's that are not held whole.
+    pub(super) differing: BTreeSet<RelPath>,
 }
 
 /// Everything that is known of the live tree.
@@ -41,6 +55,7 @@ pub(super) struct Known<'a> {
     pub(super) mirror: &'a plan::Mirror,
     result: &'a Rows,
     recent: Vec<&'a Rows>,
+    whole: Vec<&'a Rows>,
     refused: &'a BTreeMap<RelPath, ETag>,
 }
 
@@ -49,14 +64,20 @@ impl<'a> Known<'a> {
     pub(super) fn new(
         result: &'a Rows,
         mirror: &'a plan::Mirror,
-        recent: Vec<&'a Rows>,
+        recent: &'a [Recent<'a>],
         refused: &'a BTreeMap<RelPath, ETag>,
     ) -> Self {
-        Self { mirror, result, recent, refused }
+        let whole = recent.iter().filter(|recent| !matches!(recent, Recent::Differing(_))).map(AsRef::as_ref).collect();
+        Self { mirror, result, recent: recent.iter().map(AsRef::as_ref).collect(), whole, refused }
     }
 
-    pub(super) fn explained(&self) -> Explained<'_> {
+    fn explained(&self) -> Explained<'_> {
         Explained { mirror: self.mirror, recent: &self.recent, refused: self.refused }
+    }
+
+    /// The same, without the recent snapshots that are not held whole: of those it is known where they differ.
+    pub(super) fn of_whole_tables(&self) -> Explained<'_> {
+        Explained { recent: &self.whole, ..self.explained() }
     }
 
     pub(super) fn mirrored(&self, path: &RelPath) -> Option<&Held> {
