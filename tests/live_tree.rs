@@ -16,7 +16,7 @@ use std::{
 use support::{
     checker::{Checker, on_disk},
     front::{Class, Fault, Front, Held, Which, any},
-    servers::{Kind, Server},
+    servers::{Kind, Server, memory::Mode},
     story::{Directory, Running, Story, until},
 };
 
@@ -173,6 +173,111 @@ fn a_catch_up_that_was_cancelled_anywhere_and_then_reversed_leaves_no_trace() {
         all_is_as_in(&here, &story, what);
         true
     });
+}
+
+/// From now on the server will not have a key with this in it. To a HEAD it says so without words.
+fn refuses(front: &Front, part: &str) {
+    front.on(any().class(Class::Live).key(part), Fault::Refuse { status: 400, code: "KeyTooLongError" });
+}
+
+/// The live tree is what `directory` has, but for what the server will not have.
+#[track_caller]
+fn live_is_as_in(directory: &Directory, story: &Story, refused: &str, what: &str) {
+    let mut files = directory.files();
+    files.retain(|path, _| !path.contains(refused));
+    assert_eq!(texts(story.live()), texts(files), "{what}: the live tree");
+}
+
+#[test]
+fn a_name_that_the_server_refuses_holds_up_no_catch_up_that_was_cancelled_and_then_reversed() {
+    let server = Server::in_memory();
+    for k in 0.. {
+        let by_the_same = k % 2 == 0;
+        let what = format!("request {k}");
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        refuses(&front, "refused");
+        let here = pulled(&story, "here");
+        before(&here);
+        here.file("refused/edited", "1").file("refused/gone", "1");
+        current(&here);
+        let there = pulled(&story, "there");
+        change(&here);
+        here.file("refused/edited", "2").remove("refused/gone").file("refused/large", vec![2; 9 << 20]);
+        let held = front.hold(Point::Live(k).which());
+        let Some(running) = start_until(&here, &held) else {
+            assert!(k > 8, "there are no more than {k} requests");
+            break;
+        };
+        running.term();
+        assert_ne!(running.ends().code(), 0, "{what}");
+        held.abandon();
+        front.heal();
+        refuses(&front, "refused");
+        let back = |directory: &Directory| {
+            change_back(directory);
+            directory.file("refused/edited", "1").file("refused/gone", "1").remove("refused/large");
+        };
+        if by_the_same {
+            back(&here);
+            current(&here);
+        } else {
+            there.pull().exits(0).never_says("the live tree");
+            assert_eq!(texts(there.tree()), texts(here.tree()), "{what}");
+            back(&there);
+            current(&there);
+            here.pull().exits(0);
+        }
+        live_is_as_in(&here, &story, "refused", &what);
+        let next = pulled(&story, "next");
+        assert_eq!(texts(next.tree()), texts(here.tree()), "{what}");
+        next.pull().exits(0).never_says("the live tree");
+        // Nothing is left over for the next one.
+        next.file("same", "2");
+        current(&next);
+        front.forget();
+        next.file("same", "3");
+        current(&next);
+        let asked = front.count(&any().class(Class::Live).key("refused"));
+        assert!(asked <= 8, "{what}: {:?}", front.seen());
+    }
+}
+
+#[test]
+fn catch_ups_end_where_a_name_is_refused_at_every_commit_and_where_nothing_may_be_listed() {
+    for (rule, is_denied) in [("too long", false), ("no list", true)] {
+        let server = Server::in_memory();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let here = pulled(&story, "here");
+        here.file("a", "1").file("refused", "1").file("b", "1");
+        if is_denied {
+            here.checkpoint().exits(0);
+            server.memory().behave(Mode::MissingIs403);
+            front.on(any().op("ListObjectsV2"), Fault::DENIED);
+        } else {
+            refuses(&front, "refused");
+        }
+        let name = if is_denied { "b" } else { "refused" };
+        let steps: [&dyn Fn(&Directory); 5] = [
+            &|here| _ = here.file("a", "2").file("new", "2").file("large", vec![2; 9 << 20]),
+            &|here| _ = here.file("a", "3").file(name, "3").remove("new"),
+            &|here| _ = here.file("new", "4").remove(name),
+            &|here| _ = here.file(name, vec![4; 9 << 20]).file("large", vec![4; 9 << 20]),
+            &|here| _ = here.remove("large").file("new", "5"),
+        ];
+        for (n, step) in steps.into_iter().enumerate() {
+            step(&here);
+            current(&here);
+            live_is_as_in(&here, &story, if is_denied { "nothing" } else { "refused" }, rule);
+            let head: serde_json::Value = serde_json::from_str(&story.object_text(".stopover/head.json")).unwrap();
+            let lineage = head["lineage"].as_array().unwrap();
+            let before = n.checked_sub(1).map_or(&serde_json::Value::Null, |_| &lineage[lineage.len() - 2]);
+            assert!(n == 0 || head["mirror"] == *before, "{rule}, {n}: {head}");
+        }
+        let next = pulled(&story, "next");
+        assert_eq!(texts(next.tree()), texts(here.tree()), "{rule}");
+    }
 }
 
 #[test]

@@ -26,17 +26,22 @@ impl Store {
         let mut is_honoured = self.abilities.is_some_and(|able| able.delete);
         // A server that is not known yet gets the condition too, if it takes one: it does no harm.
         let mut condition = Some(version).filter(|_| is_honoured || self.abilities.is_none());
-        let mut pause = Duration::ZERO;
+        let (mut pause, mut was_absent) = (Duration::ZERO, false);
         for _ in 0..TRIES {
             tokio::time::sleep(pause).await;
             if !is_honoured || !pause.is_zero() {
-                match self.head(key).await? {
-                    None => return Ok(Deleted::Absent),
-                    Some(meta) if meta.etag != *version => return Ok(Deleted::Refused),
-                    Some(_) => {}
+                match self.head(key).await {
+                    Ok(None) => return Ok(Deleted::Absent),
+                    Ok(Some(meta)) if meta.etag != *version => return Ok(Deleted::Refused),
+                    Ok(Some(_)) => {}
+                    // Without the right to list, what is not there is denied: the answer to the DELETE stands.
+                    Err(error) if error.kind == StoreErrorKind::Denied && was_absent => return Ok(Deleted::Absent),
+                    Err(error) => return Err(error),
                 }
             }
-            match self.delete_once(key, condition).await {
+            let deleted = self.delete_once(key, condition).await;
+            was_absent = matches!(deleted, Ok(Deleted::Absent));
+            match deleted {
                 // A conflict is with any other request, and "there is none" may be said of an instant: look again. What
                 // is still there would be taken for somebody's later on.
                 Ok(Deleted::Refused | Deleted::Absent) => pause = (pause * 2).max(PAUSE),

@@ -406,6 +406,7 @@ fn note(path: &RelPath, how: &How, found: &mut CaughtUp) {
             tracing::info!("{path}: its object was changed by others and is left as it is; the next pull merges it");
             found.outside.insert(path.clone());
         }
+        How::Unseen(why) => tracing::info!("{path} is removed; what may lie there is left as it is: {why}"),
         How::Denied(etag) => drop(found.not_deleted.insert(path.clone(), etag.clone())),
         How::NameRefused => drop(found.name_refused.insert(path.clone())),
     }

@@ -532,6 +532,104 @@ async fn a_key_the_server_will_not_have_is_named_and_the_catch_up_counts_as_fini
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_the_server_will_not_have_is_named_by_every_catch_up_and_stops_none() {
+    let large = noise(5, 9 << 20);
+    for (status, code) in [(400, "KeyTooLongError"), (400, "BadRequest"), (404, "NotFound")] {
+        let stage = Stage::new().await;
+        stage.bucket.on_request(move |asked, _| match asked.key.as_str() {
+            "odd" => Fate::Refused(status, code),
+            _ => Fate::Served,
+        });
+        let mut before = None;
+        let odd: [&[u8]; 7] = [b"1", b"1", b"3", b"", &large, &large, b"7"];
+        for (n, odd) in odd.into_iter().enumerate() {
+            let text = n.to_string();
+            let mut files: Vec<(&str, &[u8])> = vec![("a", text.as_bytes()), ("odd", odd)];
+            // In one of them it is removed.
+            files.truncate(if odd.is_empty() { 1 } else { 2 });
+            let commit = stage.commit_here(&files);
+            let done = stage.catch_up(&commit).await;
+            assert!(done.current && done.outside.is_empty(), "{status} {code}, {n}: {done:?}");
+            assert_eq!(done.name_refused, if odd.is_empty() { names(&[]) } else { names(&["odd"]) }, "{code}, {n}");
+            let mirror = read_mirror(&stage.bucket.store, None, &commit.id).await.unwrap().unwrap().whole;
+            assert_eq!(mirror.rows.keys().collect::<Vec<_>>(), [&path("a")]);
+            assert_eq!(mirror.header.built_from, before, "{code}, {n}: it is built from the one before");
+            before = Some(commit.id);
+        }
+    }
+}
+
+/// What is not there is denied to those who may not list.
+fn without_listing(asked: &Asked, shelf: &mut crate::sync::test_bucket::Shelf) -> Fate {
+    let is_read = matches!(asked.method.as_str(), "GET" | "HEAD");
+    if is_read && !shelf.objects.contains_key(&asked.key) { Fate::Refused(403, "AccessDenied") } else { Fate::Served }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_list_catch_ups_end() {
+    let large = noise(6, 9 << 20);
+    for blindly in [false, true] {
+        let stage = Stage::new().await;
+        stage.bucket.on_request(without_listing);
+        let store = stage.bucket.store.clone().with_abilities(Abilities { delete: !blindly, ..Abilities::AWS });
+        stage.bucket.shelf().deletes_blindly = blindly;
+        let commits: [&[(&str, &[u8])]; 5] = [
+            &[("a", b"1"), ("b", b"1"), ("large", &large)],
+            &[("a", b"2"), ("b", b"1"), ("large", &large), ("new", b"2")],
+            &[("a", b"2"), ("b", b"3")],
+            &[("a", b"2"), ("b", b"4"), ("large", &large), ("new", b"2")],
+            &[("b", b"4")],
+        ];
+        for (n, files) in commits.into_iter().enumerate() {
+            let commit = stage.commit_here(files);
+            if n == 4 && !blindly {
+                // Somebody was faster.
+                stage.bucket.shelf().objects.remove("a");
+            }
+            let done = stage.catch_up_with(&commit, &stage.here, |catching| catching.store = &store).await.unwrap();
+            assert!(done.current && done.outside.is_empty(), "{done:?}");
+            stage.is_caught_up(&commit).await;
+        }
+        // One that is broken off, the next takes everything back.
+        let cut = stage.commit_here(&[("b", b"5"), ("brief", b"5"), ("c", b"5")]);
+        stage.bucket.on_request(|asked, shelf| {
+            if asked.is_change() && asked.is_live() && asked.key != "b" {
+                return Fate::Refused(403, "AccessDenied");
+            }
+            without_listing(asked, shelf)
+        });
+        let done = stage.catch_up_with(&cut, &stage.here, |catching| catching.store = &store).await.unwrap();
+        assert!(!done.current);
+        stage.bucket.on_request(without_listing);
+        let back = stage.commit_here(&[("b", b"4"), ("c", b"6")]);
+        let done = stage.catch_up_with(&back, &stage.here, |catching| catching.store = &store).await.unwrap();
+        assert!(done.current && done.outside.is_empty(), "{done:?}");
+        stage.is_caught_up(&back).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_looked_at_is_never_overwritten_as_if_it_were_not_there() {
+    let stage = Stage::new().await;
+    stage.catch_up(&stage.commit_here(&[("a", b"1"), ("b", b"1")])).await;
+    for key in ["b", "new"] {
+        stage.bucket.shelf().put(key, b"from outside");
+    }
+    stage.bucket.on_request(|asked, _| match (asked.key.as_str(), asked.method.as_str()) {
+        ("b" | "new", "GET" | "HEAD") => Fate::Refused(403, "AccessDenied"),
+        _ => Fate::Served,
+    });
+    let second = stage.commit_here(&[("a", b"2"), ("b", b"2"), ("new", b"2")]);
+    assert!(!stage.catch_up(&second).await.current);
+    // As before, and for both the other request would come first now.
+    let third = stage.commit_here(&[("a", b"3"), ("new", b"3")]);
+    stage.catch_up(&third).await;
+    let live = stage.bucket.shelf().live();
+    let wanted = [("a", "3"), ("b", "from outside"), ("new", "from outside")];
+    assert_eq!(live, wanted.map(|(key, text)| (key.to_owned(), text.to_owned())).into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_many_catch_ups_that_did_not_finish_only_what_differs_is_looked_at() {
     let stage = Stage::new().await;
     let same: [(&str, &[u8]); 4] = [("s1", b"s"), ("s2", b"s"), ("s3", b"s"), ("d/s4", b"s")];

@@ -15,7 +15,7 @@ use crate::{
     plan::{Content, Ended, Held, Met, Request, Step, There, met},
     rows::{ETag, Hash, RelPath, Row, Rows},
     state::State,
-    store::{Deleted, Meta, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type},
+    store::{Deleted, Meta, Opened, Put, PutIf, SAMPLE, Store, StoreError, StoreErrorKind, content_type},
     sync::{
         SyncError,
         contents::PackSource,
@@ -63,13 +63,15 @@ pub(super) enum How {
     /// With the version that should be gone.
     Denied(ETag),
     NameRefused,
+    /// It should be gone, and nobody can look whether it is: why.
+    Unseen(String),
 }
 
 impl From<How> for Ended {
     fn from(how: How) -> Self {
         match how {
             How::Done(held) => Self::Done(held),
-            How::Outside => Self::Outside,
+            How::Outside | How::Unseen(_) => Self::Outside,
             How::Denied(_) => Self::Denied,
             How::NameRefused => Self::NameRefused,
         }
@@ -107,6 +109,7 @@ impl Key<'_> {
         let mut request = if self.looks_first(step) { Request::Look } else { step.request.clone() };
         let mut pause = PAUSE;
         let mut why = None;
+        let mut sent = Vec::new();
         for _ in 0..TRIES {
             if !self.watch.is_still().await? {
                 return Ok(Outcome::Not);
@@ -117,6 +120,9 @@ impl Key<'_> {
                 Request::Look => Answer::Look,
             };
             let is_look = request == Request::Look;
+            if !is_look {
+                sent.push(request.clone());
+            }
             match answer {
                 Answer::Ended(how) => return Ok(Outcome::Ended(how)),
                 Answer::Left(why) => return Ok(Outcome::Left(why)),
@@ -138,12 +144,10 @@ impl Key<'_> {
                 Ok(Met::Delete(etag)) => Request::Delete(etag),
                 // It keeps becoming another one.
                 Ok(Met::Read) => Request::Look,
-                // A refusal is never "absent": nobody knows what is there.
-                Err(SyncError::Store(error))
-                    if matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::BadRequest) =>
-                {
-                    return Ok(Outcome::Left(error.to_string()));
-                }
+                Err(SyncError::Store(error)) if is_refusal(&error) => match self.unseen(step, &sent, &error) {
+                    Ok(request) => request,
+                    Err(outcome) => return Ok(outcome),
+                },
                 Err(error) => return Err(error),
             };
             if next == request {
@@ -153,6 +157,27 @@ impl Key<'_> {
             request = next;
         }
         Ok(Outcome::Left(why.unwrap_or_else(|| "others keep changing it".to_owned())))
+    }
+
+    /// What to do where nobody can look: a refusal is never "absent". What is to be written is tried all the same, once
+    /// with each condition, which lets nothing be overwritten.
+    fn unseen(&self, step: &Step, sent: &[Request], error: &StoreError) -> Result<Request, Outcome> {
+        if error.kind == StoreErrorKind::NameRefused {
+            // There cannot be an object of such a name.
+            let is_mirrored = self.known.mirrored(&step.path).is_some();
+            let how = if step.wanted.is_some() { name_refused(error, is_mirrored) } else { How::Done(None) };
+            return Err(Outcome::Ended(how));
+        }
+        if step.wanted.is_some() {
+            let writes = [step.request.clone(), Request::Put(None)];
+            let mut untried =
+                writes.into_iter().filter(|write| matches!(write, Request::Put(_)) && !sent.contains(write));
+            return untried.next().ok_or_else(|| Outcome::Left(error.to_string()));
+        }
+        // What the mirror has of it stays; and of what it never had, nothing was seen.
+        let is_explained = sent.is_empty() || self.known.mirrored(&step.path).is_some();
+        let why = error.to_string();
+        Err(if is_explained { Outcome::Ended(How::Unseen(why)) } else { Outcome::Left(why) })
     }
 
     /// Whether a HEAD is cheaper than a content that would be refused: for it is large, or there is likely to be an
@@ -220,12 +245,7 @@ impl Key<'_> {
                     StoreErrorKind::NameRefused
                     | StoreErrorKind::TooLarge
                     | StoreErrorKind::BadRequest
-                    | StoreErrorKind::NoBucket => {
-                        let left =
-                            if expected.is_some() { "keeps its old plain object" } else { "has no plain object" };
-                        tracing::warn!("{error}; the file is in the snapshot and {left}");
-                        Answer::Ended(How::NameRefused)
-                    }
+                    | StoreErrorKind::NoBucket => Answer::Ended(name_refused(&error, expected.is_some())),
                     StoreErrorKind::Source | StoreErrorKind::Denied => Answer::Left(error.to_string()),
                     _ => return Err(error.into()),
                 },
@@ -278,21 +298,36 @@ impl Key<'_> {
     }
 
     async fn delete(&self, path: &RelPath, etag: &ETag) -> Result<Answer, SyncError> {
-        Ok(match self.store.delete(&path.to_text(), Some(etag)).await? {
-            Deleted::Done | Deleted::Absent => Answer::Ended(How::Done(None)),
-            Deleted::Refused => Answer::Look,
-            Deleted::Denied(error) => {
+        Ok(match self.store.delete(&path.to_text(), Some(etag)).await {
+            Ok(Deleted::Done | Deleted::Absent) => Answer::Ended(How::Done(None)),
+            Ok(Deleted::Refused) => Answer::Look,
+            Ok(Deleted::Denied(error)) => {
                 tracing::warn!("{error}");
                 Answer::Ended(How::Denied(etag.clone()))
             }
+            // The look that goes before it was refused.
+            Err(error) if is_refusal(&error) => Answer::Look,
+            Err(error) => return Err(error.into()),
         })
+    }
+
+    /// What is known of the object. To a HEAD a server says no without words; a GET tells why.
+    async fn meta(&self, path: &RelPath) -> Result<Option<Meta>, StoreError> {
+        let key = path.to_text();
+        match self.store.head(&key).await {
+            Err(error) if error.kind == StoreErrorKind::BadRequest => match self.store.open(&key, None, None).await? {
+                Opened::Found(reader) => Ok(Some(reader.meta().clone())),
+                Opened::Absent | Opened::Moved => Ok(None),
+            },
+            found => found,
+        }
     }
 
     /// Looks at the object, and reads it where nothing else says what it holds.
     async fn look<'r>(&'r self, step: &Step, content: &mut Option<Ready<'r>>) -> Result<Met, SyncError> {
         let mirrored = self.known.mirrored(&step.path);
         let known = self.known.contents(&step.path);
-        let Some(meta) = self.store.head(&step.path.to_text()).await? else {
+        let Some(meta) = self.meta(&step.path).await? else {
             return Ok(met(step, mirrored, &known, &There::Absent));
         };
         let hash = self.sent.held(&step.path, &meta.etag);
@@ -340,6 +375,18 @@ impl Key<'_> {
         let is_at = matches!(content, Some(Ready { from: Origin::Here(outgoing), .. }) if outgoing.is_at(&meta.etag));
         Ok(is_at.then_some(wanted.hash))
     }
+}
+
+/// Whether the server refused to say what is there.
+fn is_refusal(error: &StoreError) -> bool {
+    matches!(error.kind, StoreErrorKind::Denied | StoreErrorKind::BadRequest | StoreErrorKind::NameRefused)
+}
+
+/// The server will not have such a key, or not this content.
+fn name_refused(error: &StoreError, was_there: bool) -> How {
+    let left = if was_there { "keeps its old plain object" } else { "has no plain object" };
+    tracing::warn!("{error}; the file is in the snapshot and {left}");
+    How::NameRefused
 }
 
 /// Whether an ETag can be an MD5: 32 hex digits.
