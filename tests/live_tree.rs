@@ -443,6 +443,46 @@ fn a_first_live_head_that_meets_a_plain_commit_takes_it_in() {
 }
 
 #[test]
+fn a_first_live_head_that_meets_a_plain_commit_without_changes_is_what_it_was() {
+    for server in servers() {
+        for imports_alike in [true, false] {
+            let front = Front::before(&server.endpoint);
+            let story = Story::behind(&front, &server);
+            for name in ["edited.txt", "gone.txt", "same.txt", ".env"] {
+                story.object(name, "0");
+            }
+            let (live, plain) = (pulled(&story, "live"), pulled(&story, "plain"));
+            live.file("edited.txt", "live").file("new.txt", "live").remove("gone.txt");
+            if !imports_alike {
+                // What an outsider put since is in the sibling's import alone.
+                story.object("later.txt", "0");
+                plain.pull().exits(0);
+            }
+            let held = front.hold(any().op("PutObject").class(Class::Head).once());
+            let slow = live.start(&["commit"]);
+            held.reached();
+            plain.commit().exits(0);
+            held.release();
+            slow.ends().exits(0);
+            let what = format!("on {}, {imports_alike}", server.name());
+            let mut wanted = live.files();
+            if !imports_alike {
+                wanted.insert("later.txt".to_owned(), b"0".to_vec());
+            }
+            for name in ["next", "next", "plain", "live"] {
+                let directory = story.directory(name);
+                directory.pull().exits(0);
+                assert_eq!(texts(directory.files()), texts(wanted.clone()), "{name} {what}");
+            }
+            plain.commit().exits(0);
+            current(&live);
+            wanted.insert(".env".to_owned(), b"0".to_vec());
+            assert_eq!(texts(story.live()), texts(wanted), "{what}");
+        }
+    }
+}
+
+#[test]
 fn a_copy_that_was_deleted_does_not_come_back() {
     for server in servers() {
         let story = Story::on(&server);
