@@ -5,13 +5,16 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
+use aws_sdk_s3::primitives::ByteStream;
 use serde_json::{Value, json};
 use stopover::snapshot::{Head, HeadState, SnapshotId};
 use support::{
     committer::Live,
     front::{Class, Fault, Front, any},
+    outsider::Outsider,
     servers::{Kind, Server},
     story::{Directory, Ended, Story},
+    wait,
 };
 
 /// The servers whose every process is one: their conditions are as good as atomic.
@@ -196,7 +199,7 @@ fn a_prune_takes_what_nothing_reaches_and_nothing_else() {
         let keys: Vec<_> = pruned.as_object().unwrap().keys().collect();
         assert_eq!(
             keys,
-            ["workspace", "kept", "forgotten", "objects", "bytes", "young", "strays", "dry_run"]
+            ["workspace", "kept", "forgotten", "objects", "bytes", "young", "uploads", "strays", "dry_run"]
                 .iter()
                 .collect::<Vec<_>>()
         );
@@ -317,6 +320,52 @@ fn what_is_younger_than_a_day_stays() {
     attic.ages(&[&lost.to_string()]);
     attic.here().stopover(&["prune"]).exits(0).printed("2 objects are younger than a day");
     assert_eq!(live.own_keys(), before);
+}
+
+/// Begins an upload in parts of this key, and sends one of them.
+fn begin_upload(story: &Story, key: &str) {
+    let Outsider { client, bucket, .. } = &story.outsider;
+    let begun = wait(client.create_multipart_upload().bucket(bucket).key(key).send()).unwrap();
+    let part = client.upload_part().bucket(bucket).key(key).upload_id(begun.upload_id.unwrap()).part_number(1);
+    wait(part.body(ByteStream::from_static(b"part")).send()).unwrap();
+}
+
+/// What a process that was killed in the midst of an upload left: nobody sees it, and it is paid for.
+#[test]
+fn an_upload_that_nobody_ended_is_given_up_when_it_is_a_day_old_or_with_the_workspace() {
+    let servers = [Some(Server::in_memory()), Server::of(Kind::Moto)].into_iter().flatten();
+    for server in servers {
+        let attic = Attic::on(&server);
+        three(&attic.story);
+        let inside = attic.story.key("data/big ä+%41.db");
+        begin_upload(&attic.story, &inside);
+        begin_upload(&attic.story, &format!("{}-other/big.db", attic.story.workspace));
+        let begun = || {
+            let listing = attic.story.outsider.client.list_multipart_uploads().bucket(&attic.story.outsider.bucket);
+            wait(listing.send()).unwrap().uploads.unwrap_or_default().len()
+        };
+        // By its clock they were begun just now; moto says the same time of all uploads.
+        if server.kind == Kind::Memory {
+            attic.front.on(any(), Fault::Header("date", "Thu, 01 Jan 2026 00:00:01 GMT"));
+            attic.here().stopover(&["prune"]).exits(0).never_says("never ended");
+            assert_eq!(begun(), 2);
+            attic.front.heal();
+        }
+        attic.front.on(any(), Fault::MUCH_LATER);
+        let dry = attic.here().stopover(&["prune", "--dry-run"]).exits(0);
+        dry.printed("would give up 1 upload in parts that was never ended");
+        assert_eq!(begun(), 2, "{}", server.name());
+        let pruned = attic.here().stopover(&["prune", "--json"]).exits(0).json();
+        assert_eq!((&pruned["uploads"], begun()), (&json!(1), 1), "{}", server.name());
+        attic.front.heal();
+        // Without the right to list them they stay, and nothing else does.
+        begin_upload(&attic.story, &inside);
+        attic.front.on(any().op("ListMultipartUploads"), Fault::DENIED);
+        attic.here().stopover(&["prune"]).exits(0);
+        attic.front.heal();
+        attic.here().stopover(&["delete", &attic.story.url(), "--yes"]).exits(0);
+        assert_eq!(begun(), 1, "{}: that of another workspace", server.name());
+    }
 }
 
 #[test]

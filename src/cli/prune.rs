@@ -18,7 +18,8 @@ use crate::{
 /// Delete what no kept snapshot needs
 ///
 /// First the history is trimmed by --keep-last, --keep-within and --keep-daily, as with each commit. Safe while
-/// containers write to the workspace. What is younger than a day stays for the next prune.
+/// containers write to the workspace. What is younger than a day stays for the next prune; an upload in parts that was
+/// begun before that and never ended is given up.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  stopover prune --dry-run\n  stopover prune --keep-last 10 --keep-within 1h --keep-daily 7"

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Numbered, recent};
 
-const COURTESY_SECONDS: u64 = 24 * 3600;
+/// What is younger is not swept.
+pub const COURTESY_SECONDS: u64 = 24 * 3600;
 const STRAY_SECONDS: u64 = 30 * 24 * 3600;
 
 /// What a head names.

@@ -116,6 +116,9 @@ pub struct Pruned {
     pub bytes: u64,
     /// Objects that nothing can reach, left because they are younger than a day.
     pub young: u64,
+    /// Uploads in parts that were begun more than a day ago and never ended, given up.
+    #[serde(default)]
+    pub uploads: u64,
     /// Snapshots that no history holds, left because they may be another's commit that was overwritten.
     pub strays: Vec<String>,
     /// Whether it was only looked.
@@ -133,6 +136,11 @@ impl fmt::Display for Pruned {
         if self.young > 0 {
             let young = counted(self.young, "object is", "objects are");
             write!(out, ", {young} younger than a day and left for the next prune")?;
+        }
+        if self.uploads > 0 {
+            let gave_up = if self.dry_run { "would give up" } else { "gave up" };
+            let uploads = counted(self.uploads, "upload in parts that was", "uploads in parts that were");
+            write!(out, "; {gave_up} {uploads} never ended")?;
         }
         Ok(())
     }

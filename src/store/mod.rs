@@ -31,6 +31,7 @@ pub use self::{
     content_type::{SAMPLE, content_type},
     error::{StoreError, StoreErrorKind},
     list::Lister,
+    multipart::Unfinished,
     read::{MAX_WHOLE, Opened, Reader},
     words::{Counters, Deleted, Fetched, GetIf, Got, Listed, Meta, Object, Put, PutIf, Ranged, Sink, Source, Span},
     write::{PlainEtag, plain_etag},

@@ -3,6 +3,7 @@
 
 mod layout;
 mod patch;
+mod unfinished;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -20,6 +21,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
+pub use self::unfinished::Unfinished;
 pub(super) use self::patch::Copies;
 use super::{
     Put, PutIf, Ranged, Source, Span, Store, StoreError, StoreErrorKind,

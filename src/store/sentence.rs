@@ -145,6 +145,7 @@ impl Store {
                     "bucket \"{bucket}\" refused ListObjectsV2 ({code}): the role needs s3:ListBucket on prefix \"{prefix}\""
                 );
             }
+            "ListMultipartUploads" => "s3:ListBucketMultipartUploads",
             "GetObject" | "HeadObject" => "s3:GetObject",
             "DeleteObject" => "s3:DeleteObject",
             "AbortMultipartUpload" => "s3:AbortMultipartUpload",
@@ -194,7 +195,7 @@ impl Store {
 }
 
 fn is_write(op: &str) -> bool {
-    !matches!(op, "GetObject" | "HeadObject" | "ListObjectsV2")
+    !matches!(op, "GetObject" | "HeadObject" | "ListObjectsV2" | "ListMultipartUploads")
 }
 
 fn code_or_status(answer: &Answer) -> String {

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{
     SyncError,
+    prune::uploads,
     publish::{Published, publish},
     remote::{HeadAt, is_still, random, read_head, written},
     session::{connect, refuse_read_only, with_abilities},
@@ -70,6 +71,7 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
         }
         let listed = everything(&store).await?;
         if listed.is_empty() && is_deleted {
+            uploads::give_up(&store, None, false).await;
             return Ok(removed);
         }
         if listed.is_empty() && head.is_none() {

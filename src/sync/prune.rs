@@ -5,8 +5,12 @@
 //! moved, and uploads again under new names. Whatever cannot be read on the way ends the prune before it deletes.
 
 mod reach;
+pub(super) mod uploads;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 
@@ -20,7 +24,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    plan::{Need, roots, sweep},
+    plan::{COURTESY_SECONDS, Need, roots, sweep},
     report::{Events, Phase, Progress, Pruned},
     snapshot::{HEAD_KEY, Head, HeadState, SnapshotId},
     state::State,
@@ -33,6 +37,9 @@ const ROUNDS: u32 = 20;
 const WIDTH: usize = 8;
 /// What lies below it is stopover's own.
 const OWN: &str = ".stopover/";
+
+/// So long an upload in parts may take.
+const COURTESY: Duration = Duration::from_secs(COURTESY_SECONDS);
 
 /// What can go.
 struct Surplus {
@@ -70,8 +77,15 @@ pub async fn prune(config: &Config, events: &dyn Events) -> Result<Pruned, SyncE
             store.url()
         )));
     }
+    let mut uploads = None;
     for _ in 0..ROUNDS {
         let mut surplus = look(&store, config, may_race).await?;
+        // They are in nobody's way, and no head tells of them.
+        let given_up = match uploads {
+            Some(given_up) => given_up,
+            None => *uploads.insert(uploads::give_up(&store, Some(COURTESY), config.call.dry_run).await),
+        };
+        surplus.pruned.uploads = given_up;
         let nothing = surplus.objects.is_empty() && surplus.pruned.forgotten == 0;
         if config.call.dry_run || nothing {
             return Ok(surplus.pruned);
@@ -130,6 +144,7 @@ async fn look(store: &Store, config: &Config, may_race: bool) -> Result<Surplus,
         objects: objects.len() as u64,
         bytes: objects.iter().map(|listed| listed.size).sum(),
         young,
+        uploads: 0,
         strays: strays.iter().map(ToString::to_string).collect(),
         dry_run: config.call.dry_run,
     };

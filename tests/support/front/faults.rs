@@ -35,7 +35,7 @@ pub enum Fault {
     FlipAt(usize),
     /// The answer's body, as text, is what the function makes of it.
     Rewrite(Arc<dyn Fn(&str) -> String + Send + Sync>),
-    /// The answer has one more header.
+    /// The answer has this header, one more or instead of its own.
     Header(&'static str, &'static str),
     /// It reaches the server and no answer ever comes.
     BlackHole,
@@ -51,6 +51,8 @@ pub enum Fault {
 impl Fault {
     /// A refusal as S3 makes it where a right is missing.
     pub const DENIED: Self = Self::Refuse { status: 403, code: "AccessDenied" };
+    /// The server's clock says so: what lies there is many years old, and what a snapshot was an hour ago is long past.
+    pub const MUCH_LATER: Self = Self::Header("date", "Fri, 01 Jan 2100 00:00:00 GMT");
     /// S3 asks for fewer requests.
     pub const SLOW_DOWN: Self = Self::Refuse { status: 503, code: "SlowDown" };
 

@@ -143,6 +143,7 @@ impl Request {
         let asks = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
         let headers = &parts.headers;
         let op = match (&parts.method, key.is_empty()) {
+            (&Method::GET, true) if asks("uploads") => "ListMultipartUploads",
             (&Method::GET, true) => "ListObjectsV2",
             (&Method::GET, false) => "GetObject",
             (&Method::HEAD, false) => "HeadObject",

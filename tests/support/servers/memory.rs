@@ -56,10 +56,17 @@ struct Stored {
     kind: Option<String>,
 }
 
+/// One in parts that is not complete.
+#[derive(Default)]
+struct Upload {
+    path: String,
+    parts: BTreeMap<u32, Bytes>,
+}
+
 #[derive(Default)]
 struct Bucket {
     image: Image,
-    uploads: BTreeMap<String, BTreeMap<u32, Bytes>>,
+    uploads: BTreeMap<String, Upload>,
     modes: BTreeSet<Mode>,
 }
 
@@ -138,6 +145,11 @@ impl Window {
         let from = bucket_now.image.objects.range(start.clone()..).map(|(path, _)| path);
         let paths = from.take_while(|path| path.starts_with(&start));
         paths.map(|path| path[bucket.len() + 1..].to_owned()).collect()
+    }
+
+    /// The `BUCKET/KEY` of each upload in parts that was neither completed nor aborted.
+    pub fn uploads(&self) -> Vec<String> {
+        lock(&self.0).uploads.values().map(|upload| upload.path.clone()).collect()
     }
 }
 
@@ -235,9 +247,7 @@ impl Bucket {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let upload = query.get("uploadId");
         match (method, key.is_empty()) {
-            (&Method::GET, true) if query.contains_key("uploads") => {
-                xml("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>".into())
-            }
+            (&Method::GET, true) if query.contains_key("uploads") => self.list_uploads(bucket, query),
             (&Method::GET, true) => self.list(bucket, query),
             (&Method::PUT, true) => say(200, &[], ""),
             (&Method::GET | &Method::HEAD, false) => self.get(method, path, headers),
@@ -247,7 +257,7 @@ impl Bucket {
             },
             (&Method::POST, false) if query.contains_key("uploads") => {
                 let id = format!("upload-{}", number());
-                self.uploads.insert(id.clone(), BTreeMap::new());
+                self.uploads.insert(id.clone(), Upload { path: path.to_owned(), ..Upload::default() });
                 xml(format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"))
             }
             (&Method::POST, false) => self.complete(path, upload.map_or("", String::as_str), headers, &body),
@@ -327,8 +337,8 @@ impl Bucket {
             }
         };
         let etag = format!("\"{}\"", md5(&bytes));
-        let Some(parts) = self.uploads.get_mut(upload) else { return refuse(404, "NoSuchUpload") };
-        parts.insert(part.parse().unwrap(), bytes);
+        let Some(upload) = self.uploads.get_mut(upload) else { return refuse(404, "NoSuchUpload") };
+        upload.parts.insert(part.parse().unwrap(), bytes);
         if copied.is_some() {
             return xml(format!("<CopyPartResult><ETag>{}</ETag></CopyPartResult>", escaped(&etag)));
         }
@@ -336,7 +346,7 @@ impl Bucket {
     }
 
     fn complete(&mut self, path: &str, upload: &str, headers: &HeaderMap, body: &[u8]) -> Answer {
-        let Some(parts) = self.uploads.get(upload) else { return refuse(404, "NoSuchUpload") };
+        let Some(Upload { parts, .. }) = self.uploads.get(upload) else { return refuse(404, "NoSuchUpload") };
         let mut whole = Vec::new();
         for piece in String::from_utf8_lossy(body).split("<PartNumber>").skip(1) {
             let number: u32 = piece.split('<').next().unwrap().parse().unwrap();
@@ -384,6 +394,25 @@ impl Bucket {
         let range = format!("bytes {from}-{}/{length}", to - 1);
         said.push(("content-range", &range));
         say(206, &said, there.bytes.slice(from..to))
+    }
+
+    fn list_uploads(&self, bucket: &str, query: &BTreeMap<String, String>) -> Answer {
+        let start = format!("{bucket}/");
+        let prefix = query.get("prefix").cloned().unwrap_or_default();
+        let of_bucket = self.uploads.iter().filter_map(|(id, upload)| Some((id, upload.path.strip_prefix(&start)?)));
+        let uploads: String = of_bucket
+            .filter(|(_, key)| key.starts_with(&prefix))
+            .map(|(id, key)| {
+                format!(
+                    "<Upload><Key>{}</Key><UploadId>{id}</UploadId><Initiated>2026-01-01T00:00:00.000Z</Initiated></Upload>",
+                    encoded(key)
+                )
+            })
+            .collect();
+        xml(format!(
+            "<ListMultipartUploadsResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>{uploads}\
+             </ListMultipartUploadsResult>"
+        ))
     }
 
     fn list(&self, bucket: &str, query: &BTreeMap<String, String>) -> Answer {
