@@ -46,27 +46,15 @@ impl Pruner {
     /// One prune.
     pub fn sweep(&mut self) -> Swept {
         let own = format!("{}.stopover/", self.prefix);
-        let key = format!("{own}head.json");
-        let Some(seen) = self.outsider.get(&key) else { return Swept::Nothing };
-        let mut head: Value = serde_json::from_slice(&seen.bytes).unwrap();
-        if head["state"] != "live" {
-            return Swept::Nothing;
-        }
+        let Some((etag, mut head)) = self.head() else { return Swept::Nothing };
         let listed = self.outsider.keys(&own);
-        let history = head["history"].as_array_mut().unwrap();
-        let surplus = history.len().saturating_sub(KEPT);
-        history.drain(..surplus);
+        forget(&mut head);
         let Some(reached) = self.reached(&head) else { return Swept::Lost };
         let surplus: Vec<String> =
             listed.into_iter().filter(|listed| !reached.contains(&listed[own.len()..])).collect();
-        self.drawn += 1;
         let count: u64 = head["gc"].as_str().unwrap().split_once('-').unwrap().0.parse().unwrap();
-        head["gc"] = format!("{}-{:012x}", count + 1, self.drawn).into();
-        head["write_id"] = format!("{:012x}", self.drawn).into();
-        head["writer"] = "pruner".into();
-        let put = self.outsider.client.put_object().bucket(&self.outsider.bucket).key(key).if_match(&seen.etag);
-        let body = ByteStream::from(serde_json::to_vec_pretty(&head).unwrap());
-        if wait(put.content_type("application/json").body(body).send()).is_err() {
+        head["gc"] = format!("{}-{:012x}", count + 1, self.drawn + 1).into();
+        if !self.moves_to(&etag, head) {
             return Swept::Lost;
         }
         for key in &surplus {
@@ -74,6 +62,36 @@ impl Pruner {
             self.trees.remove(&key[own.len()..]);
         }
         Swept::Done(surplus.len())
+    }
+
+    /// Forgets all history but the last, and deletes nothing: the next prune has something to sweep.
+    pub fn forgets(&mut self) -> Swept {
+        let Some((etag, mut head)) = self.head() else { return Swept::Nothing };
+        if forget(&mut head) == 0 {
+            return Swept::Nothing;
+        }
+        if self.moves_to(&etag, head) { Swept::Done(0) } else { Swept::Lost }
+    }
+
+    /// The head of a live workspace, and its version.
+    fn head(&self) -> Option<(String, Value)> {
+        let seen = self.outsider.get(&self.head_key())?;
+        let head: Value = serde_json::from_slice(&seen.bytes).unwrap();
+        (head["state"] == "live").then_some((seen.etag, head))
+    }
+
+    fn head_key(&self) -> String {
+        format!("{}.stopover/head.json", self.prefix)
+    }
+
+    /// Writes this head over that version; false: it is not the version any more.
+    fn moves_to(&mut self, etag: &str, mut head: Value) -> bool {
+        self.drawn += 1;
+        head["write_id"] = format!("{:012x}", self.drawn).into();
+        head["writer"] = "pruner".into();
+        let put = self.outsider.client.put_object().bucket(&self.outsider.bucket).key(self.head_key()).if_match(etag);
+        let body = ByteStream::from(serde_json::to_vec_pretty(&head).unwrap());
+        wait(put.content_type("application/json").body(body).send()).is_ok()
     }
 
     /// What head reaches, below `.stopover/`; `None` where something of it is gone, because head has moved.
@@ -142,4 +160,12 @@ impl Pruner {
         let line = text.split(|byte| *byte == b'\n').next().unwrap();
         Some(serde_json::from_slice(line).unwrap())
     }
+}
+
+/// Keeps so many snapshots, and says how many others there were.
+fn forget(head: &mut Value) -> usize {
+    let history = head["history"].as_array_mut().unwrap();
+    let surplus = history.len().saturating_sub(KEPT);
+    history.drain(..surplus);
+    surplus
 }
