@@ -5,31 +5,42 @@
 mod crash;
 mod support;
 
-use crash::{Depth, LARGE, MEETINGS, SCENARIOS, meet, run};
+use crash::{Depth, LARGE, MEETINGS, PULLS, Place, SCENARIOS, Table, meet, pull, run};
 
 /// Of each kind of request that writes the first and the last. What the table in docs/durability.md says is what happens;
 /// `STOPOVER_UPDATE_DOCS=1` writes it.
 #[test]
 fn a_kill_at_any_request_leaves_the_snapshot_before_or_the_next() {
-    run(SCENARIOS, Depth::Thinned).is_in_the_docs();
+    run(SCENARIOS, Place::Kills, Depth::Thinned).is_in_the_docs();
 }
 
 #[test]
 #[ignore = "takes minutes: a thousand kills"]
 fn a_kill_at_every_single_request_leaves_the_snapshot_before_or_the_next() {
-    let table = run(SCENARIOS, Depth::Full);
-    run(LARGE, Depth::Thinned);
-    table.is_in_the_docs();
+    let tables = [run(SCENARIOS, Place::Kills, Depth::Full), run(LARGE, Place::LargeKills, Depth::Sampled)];
+    tables.iter().for_each(Table::is_in_the_docs);
+}
+
+/// Somewhere in each, and at its last request.
+#[test]
+fn a_pull_that_is_killed_loses_nothing() {
+    pull(PULLS, Depth::Thinned).is_part_of_the_docs();
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn a_pull_that_is_killed_at_every_single_request_loses_nothing() {
+    pull(PULLS, Depth::Full).is_in_the_docs();
 }
 
 /// A few of the next one's.
 #[test]
 fn two_that_meet_have_what_both_made() {
-    meet(&MEETINGS[2..3], Depth::Thinned);
+    meet(&MEETINGS[2..3], Depth::Thinned).is_part_of_the_docs();
 }
 
 #[test]
 #[ignore = "takes minutes: hundreds of meetings"]
 fn two_that_meet_anywhere_have_what_both_made() {
-    meet(MEETINGS, Depth::Full);
+    meet(MEETINGS, Depth::Full).is_in_the_docs();
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     Act, Depth, Ground,
     disk::Disk,
+    ends::{DELETED, is_refused},
     points::{PRUNE, assert_same, is_head, start, writes},
 };
 use crate::support::{
@@ -47,6 +48,10 @@ pub enum Meanwhile {
     Prunes,
     /// And forgets all history.
     CommitsAndPrunes,
+    /// The whole workspace.
+    Deletes,
+    /// And somebody begins one of the same name.
+    DeletesAndBegins,
 }
 
 /// What becomes of the request that the first one had on its way.
@@ -87,7 +92,7 @@ pub struct Met {
 
 impl Met {
     pub fn is_write(&self) -> bool {
-        !["GetObject", "HeadObject", "ListObjectsV2"].contains(&self.op)
+        !["GetObject", "HeadObject", "ListObjectsV2", "ListMultipartUploads"].contains(&self.op)
     }
 }
 
@@ -98,7 +103,7 @@ pub fn meet_everywhere(meeting: &Meeting, depth: Depth) -> Vec<Met> {
     ground.front.heal();
     let (here, there) = (ground.here(), ground.there());
     let checker = Checker::new(&ground.story.outsider, ground.story.key(""));
-    let case = Case {
+    let mut case = Case {
         meeting,
         ground: &ground,
         before: ground.server.memory().image(),
@@ -111,7 +116,10 @@ pub fn meet_everywhere(meeting: &Meeting, depth: Depth) -> Vec<Met> {
         here,
         there,
     };
-    let requests = case.alone();
+    let (requests, ours) = case.alone();
+    if meeting.act == Act::Restore {
+        case.ours = ours;
+    }
     let mut met = Vec::new();
     for (k, request) in requests.iter().enumerate() {
         for way in Way::ALL.into_iter().filter(|way| is_tried(&requests, k, *way, depth)) {
@@ -129,7 +137,7 @@ fn is_tried(requests: &[Request], k: usize, way: Way, depth: Depth) -> bool {
     match depth {
         // Measuring the server is no part of what is done.
         _ if request.class == Class::Own => false,
-        Depth::Full => writes(request) || matches!(way, Way::Lost | Way::Awake),
+        Depth::Full | Depth::Sampled => writes(request) || matches!(way, Way::Lost | Way::Awake),
         // One way for each kind of write that matters most.
         Depth::Thinned => {
             let ways = match request.class {
@@ -144,20 +152,20 @@ fn is_tried(requests: &[Request], k: usize, way: Way, depth: Depth) -> bool {
     }
 }
 
-struct Case<'a> {
-    meeting: &'a Meeting,
-    ground: &'a Ground,
-    here: Directory,
-    there: Directory,
+pub(super) struct Case<'a> {
+    pub(super) meeting: &'a Meeting,
+    pub(super) ground: &'a Ground,
+    pub(super) here: Directory,
+    pub(super) there: Directory,
     checker: Checker<'a>,
     // How all of it was at first.
     before: Image,
     disks: [Disk; 2],
     first_head: Option<Value>,
     /// What both had taken in.
-    was: Things,
-    ours: Things,
-    theirs: Things,
+    pub(super) was: Things,
+    pub(super) ours: Things,
+    pub(super) theirs: Things,
 }
 
 impl Case<'_> {
@@ -170,23 +178,48 @@ impl Case<'_> {
         front.forget();
     }
 
-    /// The requests of the first one where nothing is in its way; and then the other one, so that `shows` has both.
-    fn alone(&self) -> Vec<Request> {
+    /// The requests of the first one where nothing is in its way, and its directory then; and then the other one, so that
+    /// `shows` has both.
+    fn alone(&self) -> (Vec<Request>, Things) {
         self.bring_back();
         start(self.ground, &self.here, self.meeting.act).ends().exits(0);
-        let requests = self.ground.front.seen();
+        let (requests, ours) = (self.ground.front.seen(), on_disk(&self.here.path));
         self.meanwhile(self.meeting.name);
         (self.meeting.shows)(self.ground);
-        requests
+        (requests, ours)
     }
 
     fn meanwhile(&self, place: &str) {
-        let does = self.meeting.meanwhile;
-        if does != Meanwhile::Prunes {
-            ended(self.there.checkpoint(), place);
+        let is_deleted = || self.ground.head().is_some_and(|head| head["state"] == "deleted");
+        match self.meeting.meanwhile {
+            Meanwhile::Commits => self.there_commits(place),
+            Meanwhile::Prunes if is_deleted() => {
+                let refused = self.ground.later(&self.there).stopover(PRUNE);
+                let says = refused.stderr.contains("was deleted");
+                assert!(refused.code() == 1 && says, "{place}: exit {}\n{}", refused.code(), refused.stderr);
+            }
+            Meanwhile::Prunes => drop(ended(self.ground.later(&self.there).stopover(PRUNE), place)),
+            Meanwhile::CommitsAndPrunes => {
+                self.there_commits(place);
+                ended(self.ground.later(&self.there).stopover(PRUNE), place);
+            }
+            Meanwhile::Deletes => self.is_deleted(place),
+            Meanwhile::DeletesAndBegins => {
+                self.is_deleted(place);
+                let anew = self.anew();
+                ended(anew.pull(), place);
+                anew.file("a.txt", "anew").file("anew/b.txt", "anew");
+                ended(anew.checkpoint(), place);
+            }
         }
-        if does != Meanwhile::Commits {
-            ended(self.there.stopover(PRUNE), place);
+    }
+
+    /// Where the workspace was deleted it is refused, whatever else there is.
+    fn there_commits(&self, place: &str) {
+        let is_deleted = self.ground.head().is_some_and(|head| head["state"] == "deleted");
+        match is_deleted {
+            true => is_refused(&self.there.checkpoint(), place),
+            false => drop(ended(self.there.checkpoint(), place)),
         }
     }
 
@@ -228,7 +261,12 @@ impl Case<'_> {
             Way::Awake => {
                 held.iter().for_each(Held::release);
                 running.wakes();
-                ended(running.ends(), place);
+                let is_refused = self.meeting.act == Act::Commit && self.meeting.meanwhile == Meanwhile::Deletes;
+                let codes: &[i32] = if is_refused { &[0, DELETED] } else { &[0] };
+                let ended = running.ends();
+                assert!(codes.contains(&ended.code()), "{place}:\n{}\n{}", ended.stdout, ended.stderr);
+                let is_in = front.done()[..before].iter().any(|one| is_head(&one.request) && one.succeeded());
+                assert!(!is_refused || is_in == (ended.code() == 0), "{place}: exit {}\n{}", ended.code(), ended.stderr);
             }
             Way::After => {
                 arrives();
@@ -246,18 +284,25 @@ impl Case<'_> {
         let done = front.done();
         let ours = done[..before].iter().chain(&done[after..]);
         let is_in = ours.filter(|one| is_head(&one.request) && one.succeeded()).count() > 0;
-        let pull = self.pull_sees(is_in, place);
-        self.both_go_on(place);
+        let pull = match self.is_of_an_end() {
+            true => self.end_is_seen(place),
+            false => self.pull_sees(is_in, place),
+        };
+        match self.meeting.meanwhile {
+            Meanwhile::DeletesAndBegins => self.new_one_goes_on(place),
+            _ if self.is_of_an_end() => self.end_goes_on(place),
+            _ => self.both_go_on(place),
+        }
         Some(Met { op: at.op, class: at.class, way, pull })
     }
 
-    fn checked(&self, place: &str) -> Checked {
+    pub(super) fn checked(&self, place: &str) -> Checked {
         let holds = |wrong| panic!("{place}: {wrong}");
         self.checker.requests(self.first_head.as_ref(), &self.ground.front.done()).unwrap_or_else(holds);
         self.checker.bucket().unwrap_or_else(|wrong| panic!("{place}: {wrong}"))
     }
 
-    fn pulled(&self, place: &str) -> Things {
+    pub(super) fn pulled(&self, place: &str) -> Things {
         let fresh = self.ground.directory("fresh");
         ended(fresh.pull(), place);
         let things = on_disk(&fresh.path);
@@ -308,14 +353,14 @@ impl Case<'_> {
 }
 
 #[track_caller]
-fn ended(ended: Ended, place: &str) -> Ended {
+pub(super) fn ended(ended: Ended, place: &str) -> Ended {
     assert_eq!(ended.code(), 0, "{place}:\n{}\n{}", ended.stdout, ended.stderr);
     ended
 }
 
 /// Whether `found` is what becomes of both: what one of them changed is as that one has it; what they changed
 /// differently is there twice; and there is nothing else.
-fn is_merged(was: &Things, ours: &Things, theirs: &Things, found: &Things) -> Result<(), String> {
+pub(super) fn is_merged(was: &Things, ours: &Things, theirs: &Things, found: &Things) -> Result<(), String> {
     let mut rest = found.clone();
     let paths: BTreeSet<&String> = was.keys().chain(ours.keys()).chain(theirs.keys()).collect();
     for path in paths {

@@ -4,8 +4,10 @@
 #![allow(unreachable_pub, reason = "a module of one test")]
 
 mod disk;
+mod ends;
 mod meetings;
 mod points;
+mod pulls;
 mod scenarios;
 mod table;
 
@@ -19,13 +21,14 @@ use serde_json::Value;
 use self::{
     meetings::{Meeting, Met, meet_everywhere},
     points::{Seen, kill_everywhere},
+    pulls::{Pull, Pulled},
 };
 pub use self::{
-    scenarios::{LARGE, MEETINGS, SCENARIOS},
-    table::Table,
+    scenarios::{LARGE, MEETINGS, PULLS, SCENARIOS},
+    table::{Place, Table},
 };
 use crate::support::{
-    front::Front,
+    front::{Fault, Front, any},
     servers::Server,
     story::{Directory, Story},
 };
@@ -35,6 +38,8 @@ use crate::support::{
 pub enum Depth {
     /// Of each kind of request that writes the first and the last.
     Thinned,
+    /// And a dozen in between: where there are thousands of a kind.
+    Sampled,
     /// All.
     Full,
 }
@@ -78,6 +83,9 @@ pub enum Act {
 pub struct Ground {
     pub server: Arc<Server>,
     pub front: Front,
+    /// Before that one: there the clock is many years ahead, so that nothing is too young to be pruned, no snapshot and
+    /// no garbage.
+    later: Front,
     pub story: Story,
 }
 
@@ -85,8 +93,15 @@ impl Ground {
     pub fn new() -> Self {
         let server = Server::in_memory();
         let front = Front::before(&server.endpoint);
+        let later = Front::before(&front.endpoint);
+        later.on(any(), Fault::MUCH_LATER);
         let story = Story::behind(&front, &server);
-        Self { server, front, story }
+        Self { server, front, later, story }
+    }
+
+    /// The same directory, for a prune that finds nothing too young.
+    pub fn later(&self, directory: &Directory) -> Directory {
+        directory.clone().with("S3_ENDPOINT", &self.later.endpoint)
     }
 
     /// A directory of that name. One request at a time: then a kill is at the same place each time.
@@ -120,17 +135,24 @@ impl Ground {
 }
 
 /// Runs all these, and gives the table of what was seen. `STOPOVER_TEST_ONLY` names one, or some.
-pub fn run(scenarios: &[Scenario], depth: Depth) -> Table {
+pub fn run(scenarios: &[Scenario], place: Place, depth: Depth) -> Table {
     let (all, seen): (bool, Vec<(&str, Vec<Seen>)>) =
         each(scenarios, |scenario| scenario.name, |scenario| kill_everywhere(scenario, depth));
-    Table::of(all, seen.into_iter())
+    Table::of_kills(place, all, seen.into_iter())
 }
 
-/// Has all these meet, and prints the table of what was seen.
-pub fn meet(meetings: &[Meeting], depth: Depth) {
-    let (_, met): (bool, Vec<(&str, Vec<Met>)>) =
+/// Has all these meet, and gives the table of what was seen.
+pub fn meet(meetings: &[Meeting], depth: Depth) -> Table {
+    let (all, met): (bool, Vec<(&str, Vec<Met>)>) =
         each(meetings, |meeting| meeting.name, |meeting| meet_everywhere(meeting, depth));
-    println!("{}", Table::of_meetings(met.into_iter()));
+    Table::of_meetings(all, met.into_iter())
+}
+
+/// Kills all these pulls, and gives the table of what was seen.
+pub fn pull(pulls: &[Pull], depth: Depth) -> Table {
+    let (all, seen): (bool, Vec<(&str, Vec<Pulled>)>) =
+        each(pulls, |pull| pull.name, |pull| pulls::kill_everywhere(pull, depth));
+    Table::of_pulls(all, seen.into_iter())
 }
 
 /// What comes of those that are meant, as many at once as is sensible, in their order; and whether these are all.
@@ -147,7 +169,8 @@ fn each<'a, T: Sync, S: Send>(
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8) {
             scope.spawn(|| {
                 loop {
-                    let next = open.lock().unwrap().pop_front();
+                    // Those that were written last first: they fail sooner.
+                    let next = open.lock().unwrap().pop_back();
                     let Some((at, one)) = next else { break };
                     let began = std::time::Instant::now();
                     let points = run(one);

@@ -12,7 +12,9 @@ use crate::support::{
 };
 
 const KILL: i32 = 9;
-/// All that is not needed for the present snapshot goes.
+/// So many of a kind are tried where not all are.
+const SAMPLES: usize = 12;
+/// All that is not needed for the present snapshot goes, where the clock says that it is old (`Ground::later`).
 pub(super) const PRUNE: &[&str] = &["prune", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
 
 /// What was seen after one kill.
@@ -48,12 +50,25 @@ struct Good {
     after: Things,
     live_before: BTreeMap<String, Vec<u8>>,
     live_after: BTreeMap<String, Vec<u8>>,
+    /// All that matters to a pull of the bucket before, and after.
+    known: [Known; 2],
     own_before: BTreeSet<String>,
     own_after: BTreeSet<String>,
     /// The directory, where the act changes nothing in it.
     directory: Things,
     /// Its tree is the directory: nobody else added anything, and nothing was left out.
     is_directory: bool,
+}
+
+/// What a pull goes by: state, tree, live tree, and whether this snapshot has a mirror.
+type Known = (Option<String>, Things, BTreeMap<String, Vec<u8>>, bool);
+
+fn known(checked: &Checked) -> Known {
+    (checked.state.clone(), checked.tree.clone(), checked.live.clone(), has_mirror(checked))
+}
+
+fn has_mirror(checked: &Checked) -> bool {
+    checked.snapshot.as_ref().is_some_and(|id| checked.own.contains(&format!("mirrors/{id}")))
 }
 
 struct Point<'a> {
@@ -85,21 +100,16 @@ pub fn kill_everywhere(scenario: &Scenario, depth: Depth) -> Vec<Seen> {
     };
     let good = point("no kill".to_owned()).goes_well();
     let mut seen = Vec::new();
-    for k in chosen(&good, depth) {
-        for applied in [false, true] {
-            if applied && depth == Depth::Thinned && !writes(&good.requests[k]) {
-                continue;
-            }
-            memory.bring_back(&image);
-            match scenario.act {
-                Act::Restore => disk.bring_back(&here.path),
-                _ => disk.bring_back(&here.path.join(".stopover")),
-            }
-            let request = &good.requests[k];
-            let what = if applied { "applied" } else { "not applied" };
-            let place = format!("request {k} ({} {:?}, {what})", request.op, request.class);
-            seen.extend(point(place).killed(&good, k, applied));
+    for (k, applied) in chosen(&good, depth) {
+        memory.bring_back(&image);
+        match scenario.act {
+            Act::Restore => disk.bring_back(&here.path),
+            _ => disk.bring_back(&here.path.join(".stopover")),
         }
+        let request = &good.requests[k];
+        let what = if applied { "applied" } else { "not applied" };
+        let place = format!("request {k} ({} {:?}, {what})", request.op, request.class);
+        seen.extend(point(place).killed(&good, k, applied));
     }
     seen
 }
@@ -126,42 +136,58 @@ pub(super) fn start(ground: &Ground, here: &Directory, act: Act) -> Running {
     match act {
         Act::Commit | Act::CommitWithoutRights => here.start(&["commit", "--json"]),
         Act::LastCommit => here.start_commit(),
-        Act::Prune => here.start(PRUNE),
+        Act::Prune => ground.later(here).start(PRUNE),
         Act::Delete => here.start(&["delete", &ground.story.url(), "--yes"]),
         Act::Restore => here.start(&["restore", "1"]),
     }
 }
 
 pub(super) fn writes(request: &Request) -> bool {
-    !["GetObject", "HeadObject", "ListObjectsV2"].contains(&request.op)
+    !["GetObject", "HeadObject", "ListObjectsV2", "ListMultipartUploads"].contains(&request.op)
 }
 
 pub(super) fn is_head(request: &Request) -> bool {
     request.op == "PutObject" && request.class == Class::Head
 }
 
-/// The requests to be killed at.
-fn chosen(good: &Good, depth: Depth) -> Vec<usize> {
+/// The requests to be killed at, before and after they are applied.
+fn chosen(good: &Good, depth: Depth) -> Vec<(usize, bool)> {
     let requests = &good.requests;
     let all = 0..requests.len();
     if depth == Depth::Full {
-        return all.collect();
+        // Whether a request that reads was carried out shows nowhere. How a server is measured is no part of what is done;
+        // it begins and ends, and is killed there.
+        let is_probe = |at: usize| requests[at].class == Class::Own;
+        let is_within = |at: usize| {
+            is_probe(at) && at > 0 && is_probe(at - 1) && requests.get(at + 1).is_some_and(|next| next.class == Class::Own)
+        };
+        let ways = |at: usize| if writes(&requests[at]) { [Some(false), Some(true)] } else { [Some(false), None] };
+        let at_all = all.filter(|at| !is_within(*at));
+        return at_all.flat_map(|at| ways(at).into_iter().flatten().map(move |applied| (at, applied))).collect();
     }
     let last_head = requests.iter().rposition(is_head).unwrap_or(requests.len());
     let kind = |at: usize| {
         let request = &requests[at];
         (request.op, request.class, at > last_head, good.refused[at])
     };
-    all.filter(|at| {
-        let first = (0..*at).all(|other| kind(other) != kind(*at));
-        let last = (*at + 1..requests.len()).all(|other| kind(other) != kind(*at));
-        match writes(&requests[*at]) {
-            true => requests[*at].class != Class::Own && (first || last),
-            // What reads leaves what the write before it left.
-            false => *at == 0,
+    let mut kinds = Vec::new();
+    for at in all.filter(|at| writes(&requests[*at]) && requests[*at].class != Class::Own) {
+        match kinds.iter_mut().find(|(of, _): &&mut (_, Vec<usize>)| *of == kind(at)) {
+            Some((_, places)) => places.push(at),
+            None => kinds.push((kind(at), vec![at])),
         }
-    })
-    .collect()
+    }
+    // What reads leaves what the write before it left.
+    let mut chosen = BTreeSet::from([(0, false)]);
+    for (_, places) in &kinds {
+        let ends = [places[0], places[places.len() - 1]];
+        chosen.extend(ends.into_iter().flat_map(|at| [(at, false), (at, true)]));
+        if depth == Depth::Sampled {
+            let count = places.len().min(SAMPLES);
+            chosen.extend((0..count).map(|n| (places[n * places.len() / count], n % 2 == 1)));
+        }
+    }
+    chosen.into_iter().collect()
 }
 
 impl Point<'_> {
@@ -232,12 +258,24 @@ impl Point<'_> {
             code,
             is_directory: after == directory,
             before,
+            after,
+            known: [known(&first), known(&last)],
             live_after: last.live,
             live_before: first.live,
             own_before: first.own,
             own_after: last.own,
-            after,
             directory,
+        }
+    }
+
+    /// What a container gets that starts now. Where the bucket is as it was in the good run, to the last content, that is
+    /// known.
+    fn pulls(&self, good: &Good, checked: &Checked) -> Things {
+        let is_known = |one: &Known| *one == known(checked);
+        match good.known.iter().position(is_known) {
+            Some(0) => good.before.clone(),
+            Some(_) => good.after.clone(),
+            None => self.pulled(),
         }
     }
 
@@ -267,8 +305,12 @@ impl Point<'_> {
         let checked = self.checked();
         let pull = self.pull_sees(good, &checked, moved);
         let sync = self.sync_sees(good, &checked);
-        let left = left(good, &checked, self.scenario.act);
+        let mut left = left(good, &checked, self.scenario.act);
+        if !self.uploads().is_empty() {
+            left.insert("parts of an object");
+        }
         self.goes_on(good);
+        self.no_upload_stays();
         // What a server can do is measured with several requests at once, so that these are not the same each time.
         let at = (writes(&at) && at.class != Class::Own).then_some(Kind {
             op: at.op,
@@ -278,8 +320,22 @@ impl Point<'_> {
         Some(Seen { at, applied, pull, sync, left })
     }
 
+    fn uploads(&self) -> Vec<String> {
+        self.ground.server.memory().objects().uploads()
+    }
+
+    /// Nobody sees them, and everybody pays.
+    fn no_upload_stays(&self) {
+        if !self.uploads().is_empty() {
+            let pruned = self.ended(self.ground.later(self.here).stopover(&["prune", "--json"]), &[0]).json();
+            assert!(pruned["uploads"] != 0, "{}, {}: {pruned}", self.scenario.name, self.place);
+            assert_eq!(self.uploads(), Vec::<String>::new(), "{}, {}", self.scenario.name, self.place);
+            self.checked();
+        }
+    }
+
     fn pull_sees(&self, good: &Good, checked: &Checked, moved: bool) -> &'static str {
-        let things = self.pulled();
+        let things = self.pulls(good, checked);
         let (name, place) = (self.scenario.name, &self.place);
         if self.scenario.act == Act::Delete && moved {
             let left = files(&things).iter().all(|(path, bytes)| good.live_before.get(path) == Some(bytes));
@@ -320,7 +376,7 @@ impl Point<'_> {
         let (name, place) = (self.scenario.name, &self.place);
         let ended = self.ended(self.start().ends(), &[good.code]);
         let checked = self.checked();
-        let after = self.pulled();
+        let after = self.pulls(good, &checked);
         assert_same(&after, &good.after, &format!("{name}, {place}: a pull after the next"));
         if checked.live != good.live_after {
             let keys = |live: &BTreeMap<String, Vec<u8>>| live.keys().cloned().collect::<Vec<_>>();
@@ -358,8 +414,7 @@ fn left(good: &Good, checked: &Checked, act: Act) -> BTreeSet<&'static str> {
             _ => "other objects",
         });
     }
-    let has_mirror = checked.snapshot.as_ref().is_some_and(|id| checked.own.contains(&format!("mirrors/{id}")));
-    if checked.state.as_deref() == Some("live") && !has_mirror {
+    if checked.state.as_deref() == Some("live") && !has_mirror(checked) {
         left.insert("a catch-up");
     }
     left

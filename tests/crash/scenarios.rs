@@ -3,10 +3,12 @@
 use super::{
     Act, Ground, Scenario,
     meetings::{Meanwhile, Meeting},
+    pulls::Pull,
 };
 use crate::support::{
     committer::Live,
     front::{Class, Fault, any},
+    story::Directory,
 };
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -35,6 +37,8 @@ pub const SCENARIOS: &[Scenario] = &[
 /// What takes long, and shows nothing else.
 pub const LARGE: &[Scenario] = &[
     Scenario::of("5,000 small files", five_thousand, Act::Commit),
+    Scenario::of("a new file that goes up in parts", in_parts, Act::Commit).shows(went_in_parts),
+    Scenario::of("one piece of a file of 25 MiB", in_copied_parts, Act::Commit).shows(was_copied_in_parts),
     Scenario::of("many small packs are packed again", small_packs, Act::Commit).shows(has_few_packs),
 ];
 
@@ -50,6 +54,31 @@ pub const MEETINGS: &[Meeting] = &[
         .shows(has_no_old_pack),
     Meeting::of("a prune, and a commit", prune_beside, Act::Prune, Meanwhile::Commits),
     Meeting::of("a prune, and another", prune_beside_prune, Act::Prune, Meanwhile::Prunes),
+    Meeting::of("a restore in place, and a commit", restore_beside, Act::Restore, Meanwhile::Commits),
+    Meeting::of("a restore in place, and a commit and a prune", tagged_beside, Act::Restore, Meanwhile::CommitsAndPrunes),
+    Meeting::of("a delete, and a commit", both_edit, Act::Delete, Meanwhile::Commits),
+    Meeting::of("a commit, and a delete", both_edit, Act::Commit, Meanwhile::Deletes),
+    Meeting::of("a prune, and a delete and a new beginning", prune_beside, Act::Prune, Meanwhile::DeletesAndBegins),
+    Meeting::of("a new beginning, and a prune", new_beginning, Act::Commit, Meanwhile::Prunes),
+];
+
+/// What is pulled.
+pub const PULLS: &[Pull] = &[
+    Pull::of("into a new directory", pull_of_much, &[], others_go_on),
+    Pull::of(
+        "into a directory with files of an image",
+        pull_over_an_image,
+        &["both.txt", "image.txt", "df"],
+        others_go_on,
+    ),
+    Pull::of("into a directory with edits", pull_over_edits, &["both.txt", "ours.txt", "script"], others_go_on),
+    Pull::of("import into a new directory", import, &[], others_go_on),
+    Pull::of(
+        "import into a directory with edits",
+        import_over_edits,
+        &["both.txt", "ours.txt", "sub/1.txt"],
+        others_go_on,
+    ),
 ];
 
 /// A live workspace with one snapshot, caught up.
@@ -163,6 +192,32 @@ fn large(ground: &Ground) {
     here.checkpoint().exits(0);
     bytes[(1 << 20) + 5] ^= 1;
     here.file("app.db", &bytes);
+}
+
+/// Large enough for its object to be put in parts.
+fn in_parts(ground: &Ground) {
+    live(ground);
+    ground.here().file("app.db", noise((17 << 20) + 17)).file("a.txt", "a1");
+}
+
+fn went_in_parts(ground: &Ground) {
+    assert!(ground.front.count(&any().op("UploadPart").key("app.db")) > 1);
+}
+
+/// Most of it is in the object that it replaces.
+fn in_copied_parts(ground: &Ground) {
+    live(ground);
+    let here = ground.here();
+    let mut bytes = noise((25 << 20) + 17);
+    here.file("app.db", &bytes).checkpoint().exits(0);
+    bytes[(13 << 20) + 5] ^= 1;
+    here.file("app.db", &bytes).file("a.txt", "a1");
+}
+
+fn was_copied_in_parts(ground: &Ground) {
+    let copies = ground.front.count(&any().op("UploadPartCopy").key("app.db"));
+    let sent = ground.front.count(&any().op("UploadPart").key("app.db"));
+    assert!(copies > 1 && sent > 0 && sent < 3, "{copies} copied, {sent} sent");
 }
 
 fn many(ground: &Ground) {
@@ -314,6 +369,105 @@ fn tidying_beside(ground: &Ground) {
 fn prune_beside(ground: &Ground) {
     pruned_and_whole(ground);
     there_edits(ground);
+}
+
+/// The first snapshot is to come back, and somebody else has the present one and edits it.
+fn restore_beside(ground: &Ground) {
+    restored(ground);
+    beside_a_restore(ground);
+}
+
+/// The prune forgets no snapshot that has a tag.
+fn tagged_beside(ground: &Ground) {
+    restored(ground);
+    ground.here().stopover(&["tag", "kept", "1"]).exits(0);
+    beside_a_restore(ground);
+}
+
+fn beside_a_restore(ground: &Ground) {
+    ground.there().pull().exits(0);
+    ground.there().file("sub/c.txt", "theirs").file("theirs.txt", "theirs").file("a.txt", "theirs").remove("script");
+}
+
+/// There was a workspace of that name, and garbage of it is left.
+fn new_beginning(ground: &Ground) {
+    pruned(ground);
+    ground.front.heal();
+    let begun = ground.story.outsider.keys(&ground.story.key(".stopover/trees/"));
+    let tree = ground.story.outsider.get(&begun[0]).unwrap();
+    ground.here().stopover(&["delete", &ground.story.url(), "--yes"]).exits(0);
+    // It came too late to be deleted.
+    ground.story.outsider.put(&begun[0], tree.bytes);
+    std::fs::remove_dir_all(&ground.here().path).unwrap();
+    for directory in [ground.here(), ground.there()] {
+        directory.pull().exits(0);
+    }
+    ground.here().file("a.txt", "anew").file("sub/b.txt", "anew");
+}
+
+// Pulls.
+
+/// Snapshots of several commits, each with a pack of its own; and what outsiders did since.
+fn pull_of_much(ground: &Ground) {
+    let there = ground.there();
+    there.pull().exits(0);
+    there.file("a.txt", "a0").file("fd", "a file").file("df/x", "x0").folder("bare").link("current", "a.txt");
+    there.file("script", "run").mode("script", 0o755).file("both.txt", "of the bucket").file("gone.txt", "to go");
+    there.file("large.bin", noise((3 << 19) + 5));
+    there.checkpoint().exits(0);
+    for n in 0..4 {
+        there.file(&format!("sub/{n}.txt"), format!("content {n}"));
+        there.checkpoint().exits(0);
+    }
+    ground.story.object("a.txt", "a, outside").object("outside.txt", "from outside").no_object("sub/0.txt");
+}
+
+fn pull_over_an_image(ground: &Ground) {
+    pull_of_much(ground);
+    let here = ground.here();
+    here.file("both.txt", "of the image").file("image.txt", "of the image").file("df", "a file here").folder("fd/sub");
+    here.file("sub/1.txt", "content 1");
+}
+
+fn pull_over_edits(ground: &Ground) {
+    pull_of_much(ground);
+    let (here, there) = (ground.here(), ground.there());
+    here.pull().exits(0);
+    // What was taken in from outside is stored.
+    here.checkpoint().exits(0);
+    there.pull().exits(0);
+    there.file("sub/1.txt", "theirs").file("theirs.txt", "theirs").file("both.txt", "theirs").remove("gone.txt");
+    there.remove("fd").file("fd/y", "below").file("sub/2.txt", "theirs");
+    there.checkpoint().exits(0);
+    ground.story.object("a.txt", "a, outside again").object("late.txt", "from outside");
+    here.file("both.txt", "ours").file("ours.txt", "ours").file("script", "edited here").remove("df");
+}
+
+fn import(ground: &Ground) {
+    for (path, text) in [("a.txt", "a0"), ("both.txt", "both"), ("dir/", ""), ("gone.txt", "to go")] {
+        ground.story.object(path, text);
+    }
+    for n in 0..4 {
+        ground.story.object(&format!("sub/{n}.txt"), format!("content {n}"));
+    }
+    ground.there().pull().exits(0);
+}
+
+fn import_over_edits(ground: &Ground) {
+    import(ground);
+    let here = ground.here();
+    here.pull().exits(0);
+    here.file("ours.txt", "first").commit().exits(0);
+    ground.there().pull().exits(0);
+    ground.story.object("a.txt", "a, outside").object("both.txt", "both, outside").no_object("gone.txt");
+    here.file("both.txt", "ours").file("ours.txt", "ours").file("sub/1.txt", "ours").remove("sub/2.txt");
+}
+
+/// Somebody else edits, deletes and makes new what this one may have fetched already.
+fn others_go_on(there: &Directory) {
+    there.pull().exits(0);
+    there.file("sub/1.txt", "since").file("since.txt", "since").remove("sub/3.txt").file("both.txt", "since");
+    there.checkpoint().exits(0);
 }
 
 fn prune_beside_prune(ground: &Ground) {
