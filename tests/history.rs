@@ -311,6 +311,29 @@ fn a_prune_that_meets_a_commit_looks_again() {
     }
 }
 
+/// Another prune has forgotten, and swept, what the head that was read still keeps.
+#[test]
+fn a_prune_that_misses_what_another_has_swept_looks_again() {
+    let attic = Attic::on(&Server::in_memory());
+    let (mut live, [one, two, _]) = three(&attic.story);
+    live.commit(&[("a", "four"), ("sub/b", "2")]);
+    let none = ["prune", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
+    let held = attic.front.hold(any().op("ListObjectsV2").once());
+    let later = Front::before(&attic.front.endpoint);
+    later.on(any(), Fault::MUCH_LATER);
+    let pruning = attic.here().start(&["prune"]);
+    held.reached();
+    let written = live.written();
+    live.put_head(&live.head().unwrap().untagged("good", written));
+    let there = attic.story.directory("there").with("S3_ENDPOINT", &later.endpoint);
+    there.stopover(&none).exits(0).printed("forgot 3 snapshots");
+    assert!(!live.own_keys().contains(&format!("trees/{two}")));
+    held.release();
+    pruning.ends().exits(0).printed("swept 0 objects").printed("1 snapshot is kept");
+    // The base of the present one.
+    assert!(live.own_keys().contains(&format!("trees/{one}")));
+}
+
 #[test]
 fn what_is_younger_than_a_day_stays() {
     let attic = Attic::on(&Server::here());

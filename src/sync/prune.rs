@@ -18,7 +18,7 @@ use super::{
     SyncError,
     history::{age, named, strays_among, whole},
     publish::{Published, publish},
-    remote::{HeadAt, now, random, read_head, written},
+    remote::{HeadAt, is_still, now, random, read_head, written},
     retain::retain,
     session::{connect, refuse_read_only, with_abilities, with_noted_abilities},
 };
@@ -79,7 +79,16 @@ pub async fn prune(config: &Config, events: &dyn Events) -> Result<Pruned, SyncE
     }
     let mut uploads = None;
     for _ in 0..ROUNDS {
-        let mut surplus = look(&store, config, may_race).await?;
+        let at = head_to_prune(&store).await?;
+        let mut surplus = match look(&store, config, may_race, at.clone()).await {
+            Ok(surplus) => surplus,
+            // What that head keeps may be gone because another prune, or a delete, has moved it since.
+            Err(error) if is_still(&store, Some(&at)).await? => return Err(error),
+            Err(error) => {
+                tracing::debug!("head has moved since it was read ({error}): looking again");
+                continue;
+            }
+        };
         // They are in nobody's way, and no head tells of them.
         let given_up = match uploads {
             Some(given_up) => given_up,
@@ -99,23 +108,23 @@ pub async fn prune(config: &Config, events: &dyn Events) -> Result<Pruned, SyncE
     Err(SyncError::Contended(store.url(), ROUNDS))
 }
 
-/// Reads head, lists, and follows what head names, in this order.
-async fn look(store: &Store, config: &Config, may_race: bool) -> Result<Surplus, SyncError> {
-    let at = match read_head(store).await? {
-        Some(at) if at.head.state != HeadState::Deleted => at,
-        Some(_) => {
-            return Err(SyncError::Snapshot(format!(
-                "{} was deleted; `stopover delete` removes what is left of it",
-                store.url()
-            )));
-        }
-        None => {
-            return Err(SyncError::Snapshot(format!(
-                "{} has no {HEAD_KEY}: it does not exist, or nothing was ever committed to it",
-                store.url()
-            )));
-        }
-    };
+/// The head of a workspace that something can be swept of.
+async fn head_to_prune(store: &Store) -> Result<HeadAt, SyncError> {
+    match read_head(store).await? {
+        Some(at) if at.head.state != HeadState::Deleted => Ok(at),
+        Some(_) => Err(SyncError::Snapshot(format!(
+            "{} was deleted; `stopover delete` removes what is left of it",
+            store.url()
+        ))),
+        None => Err(SyncError::Snapshot(format!(
+            "{} has no {HEAD_KEY}: it does not exist, or nothing was ever committed to it",
+            store.url()
+        ))),
+    }
+}
+
+/// Lists, and follows what the head names that was read before, in this order.
+async fn look(store: &Store, config: &Config, may_race: bool, at: HeadAt) -> Result<Surplus, SyncError> {
     let listed = store.list(OWN).all().await?;
     let mut trimmed = at.head.clone();
     retain(&mut trimmed, config, now(store));
