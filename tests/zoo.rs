@@ -18,6 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use support::{
     checker::{Checker, on_disk},
     front::{Fault, Front, any},
@@ -25,7 +29,7 @@ use support::{
     outsider::Outsider,
     pruner::{Pruner, Swept},
     servers::{Kind, Server},
-    story::{Directory, Ended, Story},
+    story::{Directory, Ended, Running, Story},
 };
 
 /// After this time the long one begins no further course.
@@ -197,19 +201,8 @@ impl<'a> Writer<'a> {
     /// A commit that is let be.
     fn commits(&mut self, words: &[&str]) {
         let held = contents(&self.directory.path);
-        let ended = self.let_be(&[&["commit", "--json"], words].concat());
+        let ended = self.directory.stopover(&[&["commit", "--json"], words].concat());
         self.committed(&held, &ended);
-    }
-
-    /// What nobody disturbs. Outside of a container a commit outlives its supervisor, and has the lock until it has ended.
-    fn let_be(&self, words: &[&str]) -> Ended {
-        for _ in 0..4 {
-            let ended = self.directory.stopover(words);
-            if !(ended.code() == 4 && ended.stderr.contains("is locked by another stopover process")) {
-                return ended;
-            }
-        }
-        panic!("{}: the lock is never free", self.name)
     }
 
     fn committed(&self, held: &BTreeMap<String, String>, ended: &Ended) {
@@ -249,7 +242,7 @@ impl<'a> Writer<'a> {
     }
 
     fn pulls(&mut self) {
-        let ended = self.let_be(&["pull"]);
+        let ended = self.directory.pull();
         self.pulled(&ended);
     }
 
@@ -269,7 +262,7 @@ impl<'a> Writer<'a> {
         let held = contents(&self.directory.path);
         std::thread::sleep(self.dice.milliseconds(150));
         if kill {
-            running.kill();
+            kill_with_all_below(&running);
             running.ends();
             self.zoo.kills.fetch_add(1, Ordering::Relaxed);
             return;
@@ -306,6 +299,30 @@ impl<'a> Writer<'a> {
             }
             _ => self.pulls(),
         }
+    }
+}
+
+/// As a container ends whose PID 1 is killed: nobody in it lives on.
+fn kill_with_all_below(running: &Running) {
+    running.sleeps();
+    let mut killed = vec![i32::try_from(running.pid()).unwrap()];
+    // Whoever is found is asleep, and begins nothing more.
+    let mut looked = 0;
+    while looked < killed.len() {
+        looked = killed.len();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+            let Some(parent) = rest.split(' ').nth(1).and_then(|parent| parent.parse().ok()) else { continue };
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            if killed.contains(&parent) && !killed.contains(&pid) {
+                kill(Pid::from_raw(pid), Signal::SIGSTOP).ok();
+                killed.push(pid);
+            }
+        }
+    }
+    for pid in killed {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
     }
 }
 
@@ -364,7 +381,7 @@ fn prunes(zoo: &Zoo, endpoint: &str, stop: &AtomicBool) -> Pruning {
     old.on(any().op("ListObjectsV2"), Fault::list_old_but(&[]));
     let here = zoo.story.directory("pruner").with("S3_ENDPOINT", &old.endpoint);
     while !stop.load(Ordering::Relaxed) {
-        if dice.below(2) == 0 && zoo.story.has_object(".stopover/head.json") {
+        if dice.below(3) == 0 && zoo.story.has_object(".stopover/head.json") {
             // What was a snapshot within the last hour it would keep.
             pruner.forgets();
             let ended = here.stopover(PRUNE);
@@ -375,6 +392,9 @@ fn prunes(zoo: &Zoo, endpoint: &str, stop: &AtomicBool) -> Pruning {
                 }
                 code => assert_eq!(code, 1, "{}\n{}", ended.stdout, ended.stderr),
             }
+            // The others want to move head, too.
+            std::thread::sleep(dice.milliseconds(400));
+            continue;
         }
         match pruner.sweep() {
             Swept::Done(objects) => {

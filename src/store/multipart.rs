@@ -21,8 +21,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
 
-pub use self::unfinished::Unfinished;
 pub(super) use self::patch::Copies;
+pub use self::unfinished::Unfinished;
 use super::{
     Put, PutIf, Ranged, Source, Span, Store, StoreError, StoreErrorKind,
     send::{Ask, Repeat},

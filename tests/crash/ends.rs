@@ -63,7 +63,12 @@ impl Case<'_> {
         self.is_deleted(place);
         let is_gone = |checked: &Checked| checked.own.len() == 1 && checked.state.as_deref() == Some("deleted");
         let checked = self.checked(place);
-        assert!(is_gone(&checked) && checked.live.is_empty(), "{place}: there is {:?}, {:?}", checked.own, checked.live);
+        assert!(
+            is_gone(&checked) && checked.live.is_empty(),
+            "{place}: there is {:?}, {:?}",
+            checked.own,
+            checked.live
+        );
         for directory in [&self.here, &self.there] {
             is_refused(&directory.checkpoint(), place);
             let guarded = directory.pull();

@@ -137,7 +137,8 @@ fn is_tried(requests: &[Request], k: usize, way: Way, depth: Depth) -> bool {
     match depth {
         // Measuring the server is no part of what is done.
         _ if request.class == Class::Own => false,
-        Depth::Full | Depth::Sampled => writes(request) || matches!(way, Way::Lost | Way::Awake),
+        Depth::Sampled => writes(request) && is_first(),
+        Depth::Full => writes(request) || matches!(way, Way::Lost | Way::Awake),
         // One way for each kind of write that matters most.
         Depth::Thinned => {
             let ways = match request.class {
@@ -266,7 +267,12 @@ impl Case<'_> {
                 let ended = running.ends();
                 assert!(codes.contains(&ended.code()), "{place}:\n{}\n{}", ended.stdout, ended.stderr);
                 let is_in = front.done()[..before].iter().any(|one| is_head(&one.request) && one.succeeded());
-                assert!(!is_refused || is_in == (ended.code() == 0), "{place}: exit {}\n{}", ended.code(), ended.stderr);
+                assert!(
+                    !is_refused || is_in == (ended.code() == 0),
+                    "{place}: exit {}\n{}",
+                    ended.code(),
+                    ended.stderr
+                );
             }
             Way::After => {
                 arrives();

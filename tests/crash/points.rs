@@ -159,7 +159,10 @@ fn chosen(good: &Good, depth: Depth) -> Vec<(usize, bool)> {
         // it begins and ends, and is killed there.
         let is_probe = |at: usize| requests[at].class == Class::Own;
         let is_within = |at: usize| {
-            is_probe(at) && at > 0 && is_probe(at - 1) && requests.get(at + 1).is_some_and(|next| next.class == Class::Own)
+            is_probe(at)
+                && at > 0
+                && is_probe(at - 1)
+                && requests.get(at + 1).is_some_and(|next| next.class == Class::Own)
         };
         let ways = |at: usize| if writes(&requests[at]) { [Some(false), Some(true)] } else { [Some(false), None] };
         let at_all = all.filter(|at| !is_within(*at));

@@ -224,9 +224,7 @@ impl Case<'_> {
         let found = on_disk(&self.here.path);
         let but = |things: &Things| {
             let mut things = things.clone();
-            things.retain(|path, thing| {
-                good.directory.contains_key(path) || may_stay.get(path) != Some(thing)
-            });
+            things.retain(|path, thing| good.directory.contains_key(path) || may_stay.get(path) != Some(thing));
             things
         };
         assert_same(&but(&found), &good.directory, &format!("{place}: the directory after the next pull"));

@@ -55,7 +55,12 @@ pub const MEETINGS: &[Meeting] = &[
     Meeting::of("a prune, and a commit", prune_beside, Act::Prune, Meanwhile::Commits),
     Meeting::of("a prune, and another", prune_beside_prune, Act::Prune, Meanwhile::Prunes),
     Meeting::of("a restore in place, and a commit", restore_beside, Act::Restore, Meanwhile::Commits),
-    Meeting::of("a restore in place, and a commit and a prune", tagged_beside, Act::Restore, Meanwhile::CommitsAndPrunes),
+    Meeting::of(
+        "a restore in place, and a commit and a prune",
+        tagged_beside,
+        Act::Restore,
+        Meanwhile::CommitsAndPrunes,
+    ),
     Meeting::of("a delete, and a commit", both_edit, Act::Delete, Meanwhile::Commits),
     Meeting::of("a commit, and a delete", both_edit, Act::Commit, Meanwhile::Deletes),
     Meeting::of("a prune, and a delete and a new beginning", prune_beside, Act::Prune, Meanwhile::DeletesAndBegins),

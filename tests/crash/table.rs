@@ -30,7 +30,7 @@ impl Place {
     fn begin(self) -> String {
         let (what, how) = match self {
             Self::Kills => ("", ""),
-            Self::LargeKills => ("large: ", " -- --ignored every_single"),
+            Self::LargeKills => ("large: ", " -- --ignored thousands"),
             Self::Pulls => ("pulls: ", " -- --ignored pull"),
             Self::Meetings => ("meetings: ", " -- --ignored meet"),
         };
@@ -150,13 +150,18 @@ impl Table {
                 let is_in = |at: usize| row[at].split(" or ").all(|one| said[at].split(" or ").any(|two| one == two));
                 same && (2..row.len()).all(|at| row[at].is_empty() || is_in(at))
             };
-            assert!(committed.iter().any(|said| is_said(&said)), "docs/durability.md does not say: {}", row.join(" | "));
+            assert!(
+                committed.iter().any(|said| is_said(&said)),
+                "docs/durability.md does not say: {}",
+                row.join(" | ")
+            );
         }
     }
 
     fn in_the_docs(&self) -> (String, String, String) {
         let docs = std::fs::read_to_string(DOCS).unwrap();
-        let (before, rest) = docs.split_once(&self.place.begin()).expect("docs/durability.md has a place for the table");
+        let (before, rest) =
+            docs.split_once(&self.place.begin()).expect("docs/durability.md has a place for the table");
         let (committed, after) = rest.split_once(END).expect("the place ends");
         (before.to_owned(), committed.to_owned(), after.to_owned())
     }
