@@ -324,7 +324,7 @@ impl Point<'_> {
     }
 
     fn uploads(&self) -> Vec<String> {
-        self.ground.server.memory().objects().uploads()
+        self.ground.server.memory().window().uploads()
     }
 
     /// Nobody sees them, and everybody pays.
