@@ -62,7 +62,7 @@ pub struct PackUse<K> {
     pub pack: K,
     /// Its bytes.
     pub bytes: u64,
-    /// Bytes of the frames that hold pieces of the tree.
+    /// Bytes of the pieces of the tree in it, as they lie there.
     pub used: u64,
 }
 

@@ -25,7 +25,6 @@ use super::{
     retain::retain,
     session::{owners, with_abilities, with_noted_abilities},
     snapshots::{Snapshot, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
-    tidy,
 };
 use crate::{
     config::{LiveTree, OnDeadline},
@@ -82,11 +81,8 @@ impl Committer<'_> {
         let id = SnapshotId::new(head.map_or(1, |at| at.head.next_seq()), random()?);
         self.known.plan_against(head.map(|at| at.head.gc), &theirs.rows);
         self.known.leave_out(damaged.iter().cloned());
-        if is_live && !control.is_last() && tidy::is_due(id.seq()) {
-            match tidy::packs(&self.store, &theirs.rows).await {
-                Ok(packs) => self.known.leave_out(packs),
-                Err(error) => tracing::debug!("not tidied: {error}"),
-            }
+        if is_live && !control.is_last() {
+            self.known.leave_out(self.packs_to_tidy(&theirs.rows));
         }
         let mut cuts = cuts_of(&theirs.rows);
         let order = if control.is_last() { Order::NewestFirst } else { Order::ByPath };
@@ -190,6 +186,7 @@ impl Committer<'_> {
             let at_hand: Vec<(SnapshotId, &Rows)> = at_hand.into_iter().chain(theirs_at_hand).collect();
             if let Some(at) = at {
                 self.follow(attempt, &at, &merged.rows, &at_hand, imported.as_ref(), &mut receipt).await;
+                self.look_at_packs(id.seq(), &merged.rows, control).boxed_local().await;
             }
         }
         Ok(Some(receipt))

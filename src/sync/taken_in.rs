@@ -24,7 +24,7 @@ use crate::{
     config::LiveTree,
     plan::{Base, TakenIn, add_taken_in, unexplained, with_edits},
     rows::{ETag, Hash, RelPath, Removed, Row, Rows},
-    snapshot::{Head, HeadState, Missing, SnapshotId, Tree, TreeHeader},
+    snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     state::{self, Mine},
 };
 
@@ -132,17 +132,20 @@ impl Committer<'_> {
         }
         let (written, old) = (written(&self.store)?, &at.head);
         let id = SnapshotId::new(old.next_seq(), random()?);
+        // What the container before could not store is not here, either, and the next pull says so.
+        let before = theirs.snapshot.as_ref().map(|snapshot| &snapshot.whole.header);
+        let partial = before.is_some_and(|header| header.partial);
         let header = TreeHeader {
             id,
             parent: old.snapshot,
             writer: written.writer.clone(),
             quiet: false,
-            partial: false,
-            missing: Missing::default(),
+            partial,
+            missing: before.map(|header| header.missing.clone()).unwrap_or_default(),
             base: None,
             time: written.time,
         };
-        let counts = counts(&theirs.rows, &rows, false, false);
+        let counts = counts(&theirs.rows, &rows, false, partial);
         let tree = Tree { header, rows, removed: Removed::new() };
         let (bytes, is_whole) = encode(&tree, theirs.snapshot.as_ref(), false, &self.url)?;
         put_tree(&self.store, &id, tree.rows.len() as u64, bytes.clone()).await?;
