@@ -83,6 +83,8 @@ pub struct Import {
     pub ignored: Vec<RelPath>,
     /// Objects that a tombstone hides: their delete was not allowed.
     pub hidden: BTreeMap<RelPath, ETag>,
+    /// Empty objects that stand for a directory and that a tombstone hides: they are nobody's to delete.
+    pub hidden_markers: BTreeMap<RelPath, ETag>,
     /// Empty objects that stand for a directory. If the directory is removed, a tombstone keeps it from coming back.
     pub markers: BTreeMap<RelPath, ETag>,
 }
@@ -120,7 +122,8 @@ pub fn import(
             Ok(Some((path, kind))) => {
                 let vouched = tree.rows.get(&path).is_some_and(|row| row.kind == kind);
                 if tree.removed.get(&path) == Some(&Some(object.etag.clone())) {
-                    import.hidden.insert(path, object.etag.clone());
+                    let hidden = if kind == Kind::Dir { &mut import.hidden_markers } else { &mut import.hidden };
+                    hidden.insert(path, object.etag.clone());
                 } else if !vouched && ignored(&path, kind) {
                     import.ignored.push(path);
                 } else if kind == Kind::File {
@@ -133,7 +136,7 @@ pub fn import(
         }
     }
     let directories = directories_of(&files, &markers);
-    elsewhere.extend(import.ignored.iter().chain(import.hidden.keys()).cloned());
+    elsewhere.extend(import.ignored.iter().chain(import.hidden.keys()).chain(import.hidden_markers.keys()).cloned());
     files.retain(|path, object| {
         let also = directories.contains_key(path);
         if also {

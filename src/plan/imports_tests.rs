@@ -136,7 +136,8 @@ fn a_tombstone_hides_the_version_it_names_and_no_other() {
         object("marker/", ""),
     ];
     let found = plain(&objects, Some(TreeRows { rows: &tree, removed: &removed }));
-    assert_eq!(found.hidden.keys().map(ToString::to_string).collect::<Vec<_>>(), ["fd", "marker", "old"]);
+    assert_eq!(found.hidden.keys().map(ToString::to_string).collect::<Vec<_>>(), ["fd", "old"]);
+    assert_eq!(found.hidden_markers.keys().map(ToString::to_string).collect::<Vec<_>>(), ["marker"]);
     assert_eq!(found.unread.keys().map(ToString::to_string).collect::<Vec<_>>(), ["any", "new"]);
     assert_eq!(found.rows, tree);
     assert!(found.refused.is_empty());

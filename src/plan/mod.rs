@@ -37,7 +37,7 @@ pub use live::{
 };
 pub use merge::{Base, COPIES_LIMIT, Copy, Merged, Whose, merge3, merge3_plain};
 pub use outside::{Contents, Outside, Wanted, outside, wanted};
-pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, theirs_over};
+pub use presence::{Seen, TreeRows, adopt_owners, ours_for_merge, take_unseen, theirs_over};
 pub use prune::{COURTESY_SECONDS, Named, Need, roots, strays, sweep};
 pub use restore::{Clear, Fetch, Meta, Owners, RestoreOptions, RestorePlan, restore_plan};
 pub use retention::{Entry, Retention, kept};

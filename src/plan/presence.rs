@@ -128,6 +128,17 @@ pub fn theirs_over(origin: &Rows, mine: Option<TreeRows<'_>>, now: TreeRows<'_>)
     theirs
 }
 
+/// Takes out of `origin`, which was imported, what none of `seen` has: the trees of those who made the workspace live.
+/// They had not imported it, so that it is not in their trees, or differs there, is neither a deletion nor an edit. To
+/// them it is news, and is given back.
+pub fn take_unseen(origin: &mut Rows, seen: &[Rows]) -> Rows {
+    let had =
+        |path: &RelPath, row: &Row| seen.iter().filter_map(|rows| rows.get(path)).any(|other| other.same_content(row));
+    let (known, unseen) = std::mem::take(origin).into_iter().partition(|(path, row)| had(path, row));
+    *origin = known;
+    unseen
+}
+
 /// One path that was imported and is in the present tree.
 fn changed_over(held: &Row, before: Option<&Row>, now: &Row) -> Row {
     let rewritten = before.is_none_or(|before| !before.same_content(now) || before.etag != now.etag);
@@ -159,6 +170,28 @@ mod tests {
         },
         rows::ETag,
     };
+
+    #[test]
+    fn what_others_had_not_imported_is_no_base_of_a_merge_with_them() {
+        let mut origin = table(&[
+            ("both", file("1")),
+            ("edited", file("1")),
+            ("later", file("1")),
+            ("new", file("1")),
+            ("d", dir()),
+        ]);
+        let plain = table(&[("both", file("1")), ("edited", file("1")), ("later", file("0")), ("d", dir())]);
+        let live = table(&[("both", file("1")), ("edited", file("2")), ("later", file("0")), ("theirs", file("1"))]);
+        let unseen = take_unseen(&mut origin, &[plain, live.clone()]);
+        assert_eq!(shown(&unseen), shown(&table(&[("later", file("1")), ("new", file("1"))])));
+        let ours = table(&[("both", file("1")), ("edited", file("1")), ("later", file("1")), ("new", file("1"))]);
+        let merged = merge3(Base::Known(&origin), &ours, &live);
+        let paths: Vec<String> = merged.rows.keys().map(ToString::to_string).collect();
+        let [copy] = &merged.copies[..] else { panic!("{:?}", merged.copies) };
+        assert_eq!(copy.path, path("later"));
+        assert_eq!(paths, ["both", "edited", "later", &copy.copy.to_string(), "new", "theirs"]);
+        assert!(merged.rows[&path("edited")].same_content(&file("2")));
+    }
 
     fn paths(list: &[&str]) -> BTreeSet<RelPath> {
         list.iter().map(|at| path(at)).collect()

@@ -3,6 +3,7 @@
 use super::{
     SyncError,
     remote::{HeadAt, read_tree},
+    snapshots::read_snapshot,
 };
 use crate::{
     plan::{self, Ancestry, Base, Cas, Numbered, Past, Present, TreeRows, base, theirs_over},
@@ -70,6 +71,35 @@ pub(super) async fn theirs_of(
         theirs_over(origin, before, TreeRows { rows: &rows, removed: &removed })
     };
     Ok((theirs, removed))
+}
+
+/// The trees of a live workspace that tell what those who made it live had imported: the last plain one, which has what
+/// they changed then, and the first live one, which has the rest. A workspace is plain first and live from then on, so
+/// few of the lineage have to be read. What was swept tells nothing.
+pub(super) async fn first_trees(store: &Store, mine: &Mine, head: &HeadAt) -> Result<Vec<Rows>, SyncError> {
+    let lineage = &head.head.lineage;
+    let from = lineage.iter().position(|id| mine.snapshot.as_deref() == Some(&*id.to_string())).unwrap_or(0);
+    let (mut plain, mut live) = (None, None);
+    let (mut begin, mut end) = (from, lineage.len());
+    while begin < end {
+        let at = begin + (end - begin) / 2;
+        let rows = match read_snapshot(store, None, &lineage[at]).await {
+            Ok(tree) => tree.map(|tree| tree.whole.rows.clone()),
+            Err(SyncError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(rows) = rows else {
+            begin = at + 1;
+            continue;
+        };
+        // Only the rows of plain trees tell of objects.
+        if rows.values().any(|row| row.etag.is_some()) {
+            (begin, plain) = (at + 1, Some(rows));
+        } else {
+            (end, live) = (at, Some(rows));
+        }
+    }
+    Ok([plain, live].into_iter().flatten().collect())
 }
 
 /// Whether this head surely descends from what the directory took in.

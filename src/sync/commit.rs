@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    plan::{ChangeKind, Merged, changes},
+    plan::{ChangeKind, Merged, TakenIn, changes},
     report::{Conflict, Events, LiveTreeState, Receipt},
     rows::{ETag, Hash, Kind, RelPath, Rows},
     snapshot::{Head, HeadState},
@@ -124,6 +124,8 @@ pub(super) struct Committer<'a> {
     pub(super) committed: BTreeMap<RelPath, ChangeKind>,
     /// Files that the rules ignore by now, and whose edits are not stored.
     pub(super) ignored_edits: Vec<RelPath>,
+    /// What was imported here alone, where others made the workspace live meanwhile.
+    pub(super) unseen: Vec<TakenIn>,
     /// Where pieces lie that need not be stored again.
     pub(super) known: Known,
     pub(super) url: String,
@@ -206,6 +208,7 @@ impl<'a> Committer<'a> {
             sent,
             committed: BTreeMap::new(),
             ignored_edits: Vec::new(),
+            unseen: Vec::new(),
             known: Known::default(),
             url,
         })
@@ -368,7 +371,7 @@ impl<'a> Committer<'a> {
         next: Option<&Head>,
     ) -> Receipt {
         let files = self.committed_files(theirs, merged);
-        let mut not_stored = local.lost();
+        let mut not_stored = local.lacking().named();
         self.name_ignored_edits(&mut not_stored);
         let deleted = files.values().filter(|change| **change == ChangeKind::Deleted).count() as u64;
         let conflicts = merged.copies.iter();

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::groups::{groups, held_back};
+use super::{groups::groups, lacking::Lacking};
 use crate::{
     plan::{Base, Groups, Seen, Stored, database_of, stored_part},
-    report::{NotDeleted, NotStored, NotStoredReason},
+    report::{NotDeleted, NotStoredReason},
     rows::{Kind, RelPath, Row, Rows},
-    snapshot::Missing,
     worktree::{Directory, Presence, Scan},
 };
 
@@ -18,18 +17,14 @@ pub(super) struct Laying<'a> {
     rows: Rows,
     /// What goes away.
     gone: BTreeSet<RelPath>,
-    not_stored: BTreeMap<RelPath, NotStoredReason>,
-    held_back: BTreeMap<RelPath, NotStoredReason>,
-    refused: Vec<String>,
+    lacking: Lacking,
     pub(super) groups: Groups,
 }
 
 impl<'a> Laying<'a> {
     /// `scan` over `theirs`; with `delete` the workspace loses what is not here.
     pub(super) fn new(theirs: &'a Rows, scan: &Scan, dir: &Directory, delete: bool, together: &[String]) -> Self {
-        let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
-        let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
-        let not_stored: BTreeMap<RelPath, NotStoredReason> = unreadable.chain(changing).collect();
+        let lacking = Lacking::of(scan);
         let rows = scan.rows.clone();
         // An old log beside a new database is no database.
         let is_replaced = |database: RelPath| {
@@ -39,9 +34,8 @@ impl<'a> Laying<'a> {
         let missing = theirs.keys().filter(|path| !rows.contains_key(*path));
         let goes = missing.filter(|path| delete || database_of(path).is_some_and(is_replaced));
         let gone = goes.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
-        let groups = groups(&[&rows, theirs], &not_stored.keys().cloned().collect(), together);
-        let refused = scan.refused.iter().map(|(name, _)| name.clone()).collect();
-        Self { theirs, rows, gone, not_stored, held_back: BTreeMap::new(), refused, groups }
+        let groups = groups(&[&rows, theirs], &lacking.paths(), together);
+        Self { theirs, rows, gone, lacking, groups }
     }
 
     /// What is here, as far as it could be read.
@@ -51,11 +45,11 @@ impl<'a> Laying<'a> {
 
     /// What the workspace holds afterwards.
     pub(super) fn result(&mut self) -> Rows {
-        let not_stored = self.not_stored.keys().cloned().collect();
+        let not_stored = self.lacking.paths();
         let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
         let seen = Seen { rows, gone, not_stored: &not_stored, partial: self.is_partial(), groups };
         let Stored { mut rows, named } = stored_part(&seen, Base::Known(self.theirs));
-        self.held_back = held_back(&named, &self.not_stored, &self.gone);
+        self.lacking.hold_back(&named, &self.gone);
         let parents = rows.keys().flat_map(RelPath::ancestors).filter(|up| !rows.contains_key(up));
         let missing: Vec<RelPath> = parents.collect();
         rows.extend(missing.into_iter().map(|up| {
@@ -75,26 +69,17 @@ impl<'a> Laying<'a> {
                 (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
             }
         }
-        let before = self.not_stored.len();
-        self.not_stored.extend(not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
-        self.not_stored.len() > before
+        self.lacking.add(not_stored)
     }
 
     /// Whether something that is here is not stored.
     pub(super) fn is_partial(&self) -> bool {
-        !self.not_stored.is_empty() || !self.held_back.is_empty() || !self.refused.is_empty()
+        !self.lacking.is_empty()
     }
 
-    /// The same by name, for the tree.
-    pub(super) fn missing(&self) -> Missing {
-        Missing::of(self.lost().into_iter().map(|lost| lost.path))
-    }
-
-    /// What is not stored, for the receipt.
-    pub(super) fn lost(&self) -> Vec<NotStored> {
-        let refused = self.refused.iter().map(|name| (name.clone(), NotStoredReason::NameRefused));
-        let paths = self.not_stored.iter().chain(&self.held_back).map(|(path, reason)| (path.to_string(), *reason));
-        paths.chain(refused).map(|(path, reason)| NotStored { path, reason }).collect()
+    /// What of it is not stored.
+    pub(super) const fn lacking(&self) -> &Lacking {
+        &self.lacking
     }
 
     /// Files that were to go and stay, because what they follow is not stored.

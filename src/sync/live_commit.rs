@@ -55,7 +55,7 @@ impl Committer<'_> {
         let Attempt { scan, before, head, quiet, control, events } = attempt;
         let Some(theirs) = self.theirs(head).await? else { return Ok(None) };
         let (_, owners) = owners(self.config, self.setting);
-        let origin = self.origin_over(&theirs.rows);
+        let origin = self.origin_over(head, &theirs.rows).boxed_local().await?;
         let mut local = Local::new(scan, before, owners, origin.as_ref(), &theirs.rows, &self.dir);
         local.group(origin.as_ref(), &self.config.together);
         let base = base_of(&self.mine, head, origin.as_ref());
@@ -123,7 +123,7 @@ impl Committer<'_> {
                 writer: written.writer.clone(),
                 quiet,
                 partial: is_partial,
-                missing: local.missing(),
+                missing: local.lacking().names(),
                 base: None,
                 time: written.time,
             };

@@ -93,7 +93,7 @@ pub(super) async fn upload(
             writer: written.writer.clone(),
             quiet: false,
             partial: receipt.partial,
-            missing: laying.missing(),
+            missing: laying.lacking().names(),
             base: None,
             time: written.time,
         };

@@ -3,18 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    groups::{groups, held_back},
-    live_tree::Outcome,
-    outgoing::WHOLE,
-    packs::Packed,
-    session::adopt,
-};
+use super::{groups::groups, lacking::Lacking, live_tree::Outcome, outgoing::WHOLE, packs::Packed, session::adopt};
 use crate::{
     plan::{Base, Groups, Merged, Owners, Seen, Stored, UploadPlan, merge3, merge3_plain, stored_part},
-    report::{NotDeleted, NotStored, NotStoredReason},
+    report::NotDeleted,
     rows::{ETag, Kind, RelPath, Removed, Row, Rows},
-    snapshot::Missing,
     store::Probed,
     worktree::{Directory, Presence, Scan},
 };
@@ -36,13 +29,9 @@ pub(super) struct Part {
 pub(super) struct Local {
     rows: Rows,
     gone: BTreeSet<RelPath>,
-    pub(super) not_stored: BTreeMap<RelPath, NotStoredReason>,
+    lacking: Lacking,
     /// What is stored whole or not at all.
     groups: Groups,
-    /// What waits for something in `not_stored`, though its own content may be stored.
-    held_back: BTreeMap<RelPath, NotStoredReason>,
-    /// Names on the disk that are no paths, as people may read them.
-    refused: Vec<String>,
 }
 
 impl Local {
@@ -61,25 +50,14 @@ impl Local {
         adopt(owners, &mut rows, &[origin.unwrap_or(&nothing), theirs]);
         let missing = missing(&rows, origin).filter(|path| before.is_none_or(|before| before.contains(*path)));
         let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
-        let unreadable = scan.unreadable.iter().map(|(path, _)| (path.clone(), NotStoredReason::Unreadable));
-        let changing = scan.changing.iter().map(|path| (path.clone(), NotStoredReason::Changing));
-        let refused = scan.refused.iter().map(|(name, _)| name.clone()).collect();
-        Self {
-            rows,
-            gone,
-            not_stored: unreadable.chain(changing).collect(),
-            groups: Groups::default(),
-            held_back: BTreeMap::new(),
-            refused,
-        }
+        Self { rows, gone, lacking: Lacking::of(scan), groups: Groups::default() }
     }
 
     /// Finds out which files go whole or not at all: databases with what lies beside them, copies with what replaced
     /// their content, and what each of the patterns `together` matches.
     pub(super) fn group(&mut self, origin: Option<&Rows>, together: &[String]) {
         let nothing = Rows::new();
-        let unread = self.not_stored.keys().cloned().collect();
-        self.groups = groups(&[&self.rows, origin.unwrap_or(&nothing)], &unread, together);
+        self.groups = groups(&[&self.rows, origin.unwrap_or(&nothing)], &self.lacking.paths(), together);
     }
 
     /// The scan's rows, with owners as the workspace knows them.
@@ -100,12 +78,12 @@ impl Local {
 
     /// What may be committed; what is held back by it is noted.
     fn ours(&mut self, base: Base<'_>, partial: bool) -> Rows {
-        let not_stored: BTreeSet<RelPath> = self.not_stored.keys().cloned().collect();
+        let not_stored = self.lacking.paths();
         let partial = partial || self.is_partial();
         let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
         let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
         let Stored { rows: ours, named } = stored_part(&seen, base);
-        self.held_back = held_back(&named, &self.not_stored, &self.gone);
+        self.lacking.hold_back(&named, &self.gone);
         ours
     }
 
@@ -118,7 +96,7 @@ impl Local {
                 row.pieces = stored.pieces.without_places();
             }
         }
-        self.not_stored.extend(packed.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
+        self.lacking.add(&packed.not_stored);
         self.is_partial()
     }
 
@@ -146,26 +124,18 @@ impl Local {
                 (row.hash, row.size, row.mtime_ns, row.mode) = (stored.hash, stored.size, stored.mtime_ns, stored.mode);
             }
         }
-        self.not_stored.extend(outcome.not_stored.iter().map(|(path, reason)| (path.clone(), *reason)));
+        self.lacking.add(&outcome.not_stored);
         self.is_partial() || !outcome.deleted
     }
 
     /// Whether something of the scan is not stored.
     pub(super) fn is_partial(&self) -> bool {
-        !self.not_stored.is_empty() || !self.held_back.is_empty() || !self.refused.is_empty()
+        !self.lacking.is_empty()
     }
 
-    /// The same by name, for the tree.
-    pub(super) fn missing(&self) -> Missing {
-        Missing::of(self.lost().into_iter().map(|lost| lost.path))
-    }
-
-    /// What is not stored, for the receipt.
-    pub(super) fn lost(&self) -> Vec<NotStored> {
-        let refused = self.refused.iter().map(|name| (name.clone(), NotStoredReason::NameRefused));
-        let all = self.not_stored.iter().chain(&self.held_back);
-        let paths = all.map(|(path, reason)| (path.to_string(), *reason));
-        paths.chain(refused).map(|(path, reason)| NotStored { path, reason }).collect()
+    /// What of the scan is not stored.
+    pub(super) const fn lacking(&self) -> &Lacking {
+        &self.lacking
     }
 }
 

@@ -20,6 +20,7 @@ mod healing;
 mod history;
 mod import;
 mod inventory;
+mod lacking;
 mod laying;
 mod live_commit;
 mod live_pull;

@@ -92,7 +92,7 @@ impl Committer<'_> {
         let (ours, merged) = local.merge(base, &theirs, is_partial);
         let rows = stored_rows(&merged, &theirs, &outcome);
         let (ours, markers) = (with_versions(ours, &rows), self.markers());
-        let missing = is_partial.then(|| local.missing());
+        let missing = is_partial.then(|| local.lacking().names());
         let tombstones = tombstones(&undeleted(&removed, &outcome), &markers, &rows);
         let next = next_head(&self.store, head, quiet, missing, &rows, tombstones).await?;
         let noted = self.note_pending(&next, &ours)?;

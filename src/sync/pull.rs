@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     Setting, SyncError,
-    base::{base_of, is_gone, theirs_of},
+    base::{base_of, first_trees, is_gone},
     found::{Ask, Found, look},
     past::Past,
     remote::{HeadAt, read_head_since},
@@ -27,10 +27,10 @@ use crate::{
     config::{Config, Expect, LiveTree},
     plan::{
         Base, Groups, ImportOptions, Merged, Owners, RestoreOptions, RestorePlan, Seen, add_taken_in, merge3,
-        merge3_plain, ours_for_merge, restore_plan,
+        merge3_plain, ours_for_merge, restore_plan, take_unseen,
     },
     report::{Events, Exit, Proof, Refused, Restored, proof_line},
-    rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
+    rows::{ETag, Hash, Kind, RelPath, Row, Rows},
     snapshot::{HeadState, Missing, SnapshotId},
     state::{Mine, Pulling, State},
     store::Store,
@@ -303,7 +303,8 @@ impl Puller<'_> {
         if let Some(live) = self.found.live() {
             live.tell();
         }
-        let theirs = self.theirs().await?;
+        self.keep_unseen().await?;
+        let theirs = self.found.theirs();
         let (merged, plan) = self.plan(&local, &theirs, owners);
         let wanted = &merged.rows;
         if !is_ready && !self.config.call.overwrite && self.guarded {
@@ -398,19 +399,18 @@ impl Puller<'_> {
         set_origin(state, "origin", origin, &id.unwrap_or_else(|| SnapshotId::new(0, [0; 6])))
     }
 
-    /// What the workspace has.
-    async fn theirs(&self) -> Result<Rows, SyncError> {
-        let theirs = self.found.theirs();
-        let (Some(mine), Some(live)) = (self.past.mine.as_ref().filter(|_| self.past.is_ready()), self.found.live())
-        else {
-            return Ok(theirs);
-        };
-        if live.is_listed() {
-            return Ok(theirs);
+    /// Nobody looks at the live tree: what was imported here alone is there, as far as anybody knows, and that the first
+    /// snapshots lack it is no deletion.
+    async fn keep_unseen(&mut self) -> Result<(), SyncError> {
+        let imported = self.past.mine.as_ref().filter(|mine| mine.imported && self.past.is_ready());
+        let live = self.found.live().filter(|live| !live.is_listed());
+        if let (Some(mine), Some(live), true) = (imported, live, self.past.origin.is_some()) {
+            let trees = first_trees(self.store, mine, &live.head).await?;
+            if let Some(origin) = &mut self.past.origin {
+                take_unseen(origin, &trees);
+            }
         }
-        // Nobody looked at the live tree: what was imported from it is there, as far as anybody knows.
-        let now = Some((theirs, Removed::new()));
-        Ok(theirs_of(self.store, mine, self.found.head(), self.past.origin.as_ref(), now).await?.0)
+        Ok(())
     }
 
     /// Whether others committed meanwhile, and their snapshot may have what this one lacks.

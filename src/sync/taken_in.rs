@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 
 use super::{
     SyncError,
+    base::first_trees,
     commit::{Attempt, Committer},
     first_live,
     live_commit::Theirs,
@@ -22,8 +23,8 @@ use super::{
 };
 use crate::{
     config::LiveTree,
-    plan::{Base, TakenIn, add_taken_in, unexplained, with_edits},
-    rows::{ETag, Hash, RelPath, Removed, Row, Rows},
+    plan::{Base, TakenIn, add_taken_in, take_unseen, unexplained, with_edits},
+    rows::{ETag, Hash, Kind, RelPath, Removed, Row, Rows},
     snapshot::{Head, HeadState, SnapshotId, Tree, TreeHeader},
     state::{self, Mine},
 };
@@ -57,14 +58,32 @@ pub(super) fn note_of(edit: &TakenIn) -> state::TakenIn {
 
 impl Committer<'_> {
     pub(super) fn taken_in(&self) -> Vec<TakenIn> {
-        noted(&self.mine, self.setting.run_user.unwrap_or((0, 0)))
+        let mut taken = noted(&self.mine, self.setting.run_user.unwrap_or((0, 0)));
+        taken.extend(self.unseen.iter().cloned());
+        taken
     }
 
-    /// O, with what it has had of theirs besides.
-    pub(super) fn origin_over(&self, theirs: &Rows) -> Option<Rows> {
-        let mut origin = self.origin.clone()?;
+    /// O, with what it has had of theirs besides; less what was imported here alone, where others made the workspace
+    /// live: that counts as taken in.
+    ///
+    /// # Errors
+    /// The trees that tell cannot be had.
+    pub(super) async fn origin_over(
+        &mut self,
+        head: Option<&HeadAt>,
+        theirs: &Rows,
+    ) -> Result<Option<Rows>, SyncError> {
+        self.unseen.clear();
+        let Some(mut origin) = self.origin.clone() else { return Ok(None) };
+        if let Some(at) = head.filter(|at| self.mine.imported && at.head.state == HeadState::Live) {
+            let unseen = take_unseen(&mut origin, &first_trees(&self.store, &self.mine, at).await?);
+            let files = unseen.into_iter().filter(|(_, row)| row.kind == Kind::File);
+            let edits =
+                files.filter_map(|(key, row)| Some(TakenIn { etag: row.etag.clone()?, path: key.clone(), key, row }));
+            self.unseen = edits.collect();
+        }
         add_taken_in(&mut origin, &self.taken_in(), theirs);
-        Some(origin)
+        Ok(Some(origin))
     }
 
     /// Sees to it that every object that was taken in and is to be changed or deleted is explained by a snapshot. Says

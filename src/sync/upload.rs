@@ -93,11 +93,14 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
         }
         let mut laying = Laying::new(&theirs, &scan, &dir, config.call.delete, &config.together);
         let mut result = Merged { rows: laying.result(), ..Merged::default() };
-        let plan = upload_plan(&theirs, &result, Order::ByPath).in_groups(&laying.groups, Order::ByPath);
+        let mut plan = upload_plan(&theirs, &result, Order::ByPath).in_groups(&laying.groups, Order::ByPath);
         let mut receipt = receipt(&theirs, &result.rows, &laying);
         let is_nothing = plan.is_empty() && changes(&theirs, &result.rows).is_empty();
         receipt.durable = !config.call.dry_run;
         if !config.call.dry_run && !is_nothing {
+            let hidden = found.import.hidden.iter().map(|(path, etag)| (path.clone(), Some(etag.clone())));
+            let hidden: Removed = hidden.collect();
+            plan = plan.with_tombstones(&hidden, &result);
             store = with_abilities(store, None, needed(&plan)).await?;
             let head = found.head.as_ref();
             let live_tree = LiveTree {
@@ -140,8 +143,10 @@ pub async fn upload(config: &Config, setting: &Setting, events: &dyn Events) -> 
             rows.retain(|path, row| {
                 row.kind != Kind::File || outcome.stored.contains_key(path) || !unread.contains(path)
             });
-            let removed = tombstones(&undeleted(&Removed::new(), &outcome), &found.import.markers, &rows);
-            let missing = receipt.partial.then(|| laying.missing());
+            let markers = found.import.markers.iter().chain(&found.import.hidden_markers);
+            let markers = markers.map(|(path, etag)| (path.clone(), etag.clone())).collect();
+            let removed = tombstones(&undeleted(&hidden, &outcome), &markers, &rows);
+            let missing = receipt.partial.then(|| laying.lacking().names());
             let next = next_head(&store, head, false, missing, &rows, removed).await?;
             match publish(&store, head, &next).await? {
                 Published::Won(_) => receipt.snapshot = told(&next),
@@ -193,7 +198,7 @@ pub(super) fn receipt(theirs: &Rows, result: &Rows, laying: &Laying<'_>) -> Rece
         requests: 0,
         seconds: 0.0,
         live_tree: LiveTreeState::Current,
-        not_stored: laying.lost(),
+        not_stored: laying.lacking().named(),
         not_deleted: laying.left(result),
         conflicts: Vec::new(),
         omitted: 0,
