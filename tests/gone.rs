@@ -5,7 +5,7 @@
 mod support;
 
 use support::{
-    front::{Class, Front, any},
+    front::{Class, Fault, Front, any},
     servers::Server,
     story::{Directory, Story},
 };
@@ -112,4 +112,27 @@ fn a_commit_that_sleeps_while_its_workspace_is_deleted_revives_nothing() {
         assert_eq!(head["state"], "deleted", "{what}");
         here.commit().exits(82).says("was deleted");
     }
+}
+
+#[test]
+fn a_delete_that_does_not_hear_of_its_tombstone_leaves_what_was_made_over_it() {
+    let server = Server::best();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    live(&story, "old");
+    front.on(any().op("PutObject").class(Class::Head).once(), Fault::DropReply);
+    // Head is read for the delete, and again to find out what became of the tombstone.
+    let held = front.hold(any().op("GetObject").class(Class::Head).after(1).once());
+    let deleter = story.directory("deleter");
+    let deleting = deleter.start(&["delete", &story.url(), "--yes"]);
+    held.reached();
+    let new = story.directory("new");
+    new.pull().exits(0);
+    new.file("n.txt", "new").checkpoint().exits(0);
+    held.release();
+    deleting.ends().exits(0);
+    let next = story.directory("next");
+    next.pull().exits(0);
+    assert_eq!(next.text("n.txt"), "new");
+    assert!(story.has_object("n.txt"));
 }

@@ -120,6 +120,32 @@ fn a_file_that_could_not_be_deleted_is_named_and_not_counted() {
 }
 
 #[test]
+fn a_removed_file_that_waits_for_something_that_is_not_stored_is_named() {
+    for plain in [true, false] {
+        let story = Story::on(&Server::here());
+        let here = restored(&story, "here");
+        here.file("app.db", "1").file("app.db-wal", "1").file("removed", "1").file("kept", "1");
+        here.commit().exits(0);
+        if !plain {
+            here.checkpoint().exits(0);
+        }
+        // The database cannot be stored without its log, and nothing is deleted beside what is not stored.
+        here.file(".stopoverignore", "*-wal\n").file("app.db", "2").remove("removed");
+        let left = serde_json::json!([{ "path": "removed", "reason": "partial" }]);
+        if plain {
+            here.commit().exits(3).says("not deleted: removed (partial)");
+            let next = restored(&story, "next");
+            assert!(next.has("removed"));
+        } else {
+            for edit in ["2", "3"] {
+                let receipt = here.file("kept", edit).stopover(&["commit", "--json"]).json();
+                assert_eq!((&receipt["not_deleted"], &receipt["files_deleted"]), (&left, &0.into()), "{receipt}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_commit_to_a_deleted_workspace_says_no_more_than_is_true() {
     let server = Server::here();
     let front = Front::before(&server.endpoint);

@@ -71,7 +71,9 @@ pub struct Past<'a, I> {
 #[must_use]
 pub fn base<'a, I: Numbered>(origin: Option<&'a Rows>, past: &Past<'_, I>, present: &Present<'_, I>) -> Base<'a> {
     let Some(origin) = origin else { return Base::None };
-    let ids = || [past.mine, past.seen].into_iter().flatten();
+    // `seen` proves as much as `mine` because it came after it.
+    let later = past.seen.filter(|seen| past.mine.is_none_or(|mine| mine.seq() <= seen.seq()));
+    let ids = || [past.mine, later].into_iter().flatten();
     let proven = match present {
         // Nobody committed but, in a lost life, this directory.
         Present::Nothing => ids().next().is_none(),
@@ -191,6 +193,7 @@ mod tests {
             (&cut, Some((3, 0)), Some((6, 0)), "known"),
             (&cut, Some((3, 0)), Some((6, 1)), "none"),
             (&cut, Some((3, 0)), Some((4, 0)), "older"),
+            (&whole, Some((12, 0)), Some((3, 0)), "none"),
             (&cut, Some((2, 0)), None, "known"),
             // An import's.
             (&whole, None, None, "known"),

@@ -387,7 +387,7 @@ impl<'a> Committer<'a> {
             seconds: 0.0,
             live_tree: LiveTreeState::Current,
             not_stored,
-            not_deleted: Vec::new(),
+            not_deleted: local.left(),
             conflicts: conflicts
                 .map(|copy| Conflict { path: copy.path.to_string(), copy: copy.copy.to_string() })
                 .collect(),

@@ -62,11 +62,14 @@ pub async fn delete(config: &Config, events: &dyn Events) -> Result<Removed, Syn
         return Ok(removed);
     }
     let (mut begun, mut measured) = (false, false);
+    // The one that is to be deleted: one of another birth began over a tombstone, perhaps over ours.
+    let mut birth = None;
     let mut tried: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..ROUNDS {
         let head = read_head(&store).await?;
         let is_deleted = head.as_ref().is_some_and(|at| at.head.state == HeadState::Deleted);
-        if begun && !is_deleted {
+        let alive = head.as_ref().filter(|_| !is_deleted).map(|at| at.head.birth);
+        if begun && !is_deleted || alive.is_some_and(|alive| *birth.get_or_insert(alive) != alive) {
             return Ok(removed);
         }
         let listed = everything(&store).await?;

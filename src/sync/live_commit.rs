@@ -24,7 +24,7 @@ use super::{
     remote::{HeadAt, is_still, present_tree, random, written},
     retain::retain,
     session::{owners, with_abilities, with_noted_abilities},
-    snapshots::{Snapshot, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
+    snapshots::{Snapshot, forget_head, is_mirror_kept, keep_head, keep_tree, kept_mirror, present_snapshot},
 };
 use crate::{
     config::{LiveTree, OnDeadline},
@@ -172,8 +172,9 @@ impl Committer<'_> {
         self.forget_healed(&damaged, &merged.rows);
         self.settle(&next, ours, noted)?;
         keep_tree(&self.state, &bytes, is_whole);
-        if let Some(at) = &at {
-            keep_head(&self.state, at);
+        match &at {
+            Some(at) => keep_head(&self.state, at),
+            None => forget_head(&self.state),
         }
         self.warn_of_size(&merged.rows);
         for path in &merged.overflow {

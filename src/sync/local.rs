@@ -32,6 +32,8 @@ pub(super) struct Local {
     lacking: Lacking,
     /// What is stored whole or not at all.
     groups: Groups,
+    /// Removed files that the workspace keeps, because something is not stored that they might have become.
+    left: Vec<RelPath>,
 }
 
 impl Local {
@@ -50,7 +52,7 @@ impl Local {
         adopt(owners, &mut rows, &[origin.unwrap_or(&nothing), theirs]);
         let missing = missing(&rows, origin).filter(|path| before.is_none_or(|before| before.contains(*path)));
         let gone = missing.filter(|path| matches!(dir.look(path), Presence::Gone)).cloned().collect();
-        Self { rows, gone, lacking: Lacking::of(scan), groups: Groups::default() }
+        Self { rows, gone, lacking: Lacking::of(scan), groups: Groups::default(), left: Vec::new() }
     }
 
     /// Finds out which files go whole or not at all: databases with what lies beside them, copies with what replaced
@@ -84,6 +86,8 @@ impl Local {
         let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
         let Stored { rows: ours, named } = stored_part(&seen, base);
         self.lacking.hold_back(&named, &self.gone);
+        let stays = |path: &&RelPath| ours.get(*path).is_some_and(|row| row.kind != Kind::Dir);
+        self.left = self.gone.iter().filter(stays).cloned().collect();
         ours
     }
 
@@ -131,6 +135,12 @@ impl Local {
     /// Whether something of the scan is not stored.
     pub(super) fn is_partial(&self) -> bool {
         !self.lacking.is_empty()
+    }
+
+    /// Removed files that the workspace keeps for now, for the receipt.
+    pub(super) fn left(&self) -> Vec<NotDeleted> {
+        let left = self.left.iter().map(ToString::to_string);
+        left.map(|path| NotDeleted { path, reason: "partial".to_owned() }).collect()
     }
 
     /// What of the scan is not stored.

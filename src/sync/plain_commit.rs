@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::OnDeadline,
     plan::{ChangeKind, Merged, Order, changes, tombstones, upload_plan},
-    report::{Conflict, Receipt},
+    report::{Conflict, NotDeleted, Receipt},
     rows::{ETag, RelPath, Rows},
     snapshot::Head,
 };
@@ -127,10 +127,14 @@ impl Committer<'_> {
             .filter(|(_, change)| **change == ChangeKind::Deleted)
             .map(|(path, _)| path.to_string())
             .collect();
+        let held_back = std::mem::take(&mut receipt.not_deleted);
         receipt.add_not_deleted(not_deleted(outcome).into_iter().map(|left| {
             let was_counted = deleted.contains(&left.path);
             (left, was_counted)
         }));
+        let is_new = |one: &NotDeleted| receipt.not_deleted.iter().all(|other| other.path != one.path);
+        let held_back: Vec<NotDeleted> = held_back.into_iter().filter(is_new).collect();
+        receipt.not_deleted.extend(held_back);
         let copies = outcome.copies.iter();
         receipt
             .conflicts

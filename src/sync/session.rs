@@ -212,11 +212,16 @@ pub(super) fn settle_pending(
         if !head.is_some_and(|at| at.head.has_in_lineage(&id)) {
             return Ok(false);
         }
-        if state.read("origin.pending")?.is_some() {
-            state.promote("origin.pending", "origin")?;
+        // The rows of a later attempt, whose own note a kill prevented, are not what this one saw; nor are those of
+        // before. What was noted before stays true.
+        if noted_for(state, "origin.pending")? != Some(id) {
+            return Ok(false);
         }
+        state.promote("origin.pending", "origin")?;
     }
     mine.snapshot = Some(pending.snapshot);
+    // An older one proves nothing of this one.
+    mine.seen.clone_from(&mine.snapshot);
     mine.birth = Some(pending.birth);
     mine.seq = mine.seq.max(pending.seq);
     mine.imported = false;
@@ -404,6 +409,45 @@ mod tests {
         assert!(settle_pending(&state, &mut mine, None).unwrap());
         assert_eq!((mine.pending.clone(), mine.snapshot.clone()), (None, Some(ids[1].to_string())));
         assert_eq!(state.mine().unwrap(), Some(mine));
+    }
+
+    #[test]
+    fn the_rows_of_another_attempt_are_not_what_a_commit_saw() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::create(&dir.path().join(".stopover")).unwrap();
+        let ids = [1_u8, 2, 3].map(|n| SnapshotId::new(n.into(), [n; 6]));
+        let head = [1, 2].iter().fold(None::<crate::snapshot::Head>, |head, seq| {
+            let written = crate::snapshot::Written {
+                write_id: crate::snapshot::WriteId::new([1; 6]),
+                writer: String::new(),
+                time: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let id = ids[seq - 1];
+            Some(match head {
+                None => crate::snapshot::Head::first_plain(id, [0; 6], written),
+                Some(head) => head.next(id, written),
+            })
+        });
+        let head = crate::sync::remote::HeadAt { head: head.unwrap(), etag: crate::rows::ETag::new("\"2\"") };
+        let pending = Pending { snapshot: ids[1].to_string(), birth: ids[0].to_string(), seq: 2 };
+        let seen = Some(ids[0].to_string());
+        let before = Mine { snapshot: seen.clone(), seen, pending: Some(pending), ..Mine::default() };
+        for (attempt, settles) in [(Some(ids[2]), false), (None, false), (Some(ids[1]), true)] {
+            set_origin(&state, "origin", &Rows::new(), &ids[0]).unwrap();
+            state.forget("origin.pending").unwrap();
+            if let Some(id) = attempt {
+                set_origin(&state, "origin.pending", &Rows::new(), &id).unwrap();
+            }
+            let mut mine = before.clone();
+            assert_eq!(settle_pending(&state, &mut mine, Some(&head)).unwrap(), settles, "{attempt:?}");
+            if settles {
+                assert_eq!((&mine.snapshot, &mine.seen), (&Some(ids[1].to_string()), &Some(ids[1].to_string())));
+                assert_eq!(noted_for(&state, "origin").unwrap(), Some(ids[1]));
+            } else {
+                assert_eq!(mine, before);
+                assert_eq!(noted_for(&state, "origin").unwrap(), Some(ids[0]));
+            }
+        }
     }
 
     #[test]

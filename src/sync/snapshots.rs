@@ -271,6 +271,13 @@ pub(super) fn keep_head(state: &State, head: &HeadAt) {
     keep(state, HEAD, &bytes);
 }
 
+/// What was written is head no more, and nothing was read since.
+pub(super) fn forget_head(state: &State) {
+    if let Err(error) = state.forget(HEAD) {
+        tracing::debug!("{error}");
+    }
+}
+
 /// The head that was kept.
 pub(super) fn kept_head(state: &State) -> Option<HeadAt> {
     Some(kept_head_since(state)?.0)

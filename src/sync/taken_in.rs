@@ -19,7 +19,7 @@ use super::{
     remote::{HeadAt, random, written},
     retain::retain,
     session::with_noted_abilities,
-    snapshots::{keep_head, keep_tree, kept_mirror},
+    snapshots::{forget_head, keep_head, keep_tree, kept_mirror},
 };
 use crate::{
     config::LiveTree,
@@ -174,8 +174,9 @@ impl Committer<'_> {
         retain(&mut next, self.config, now);
         if let Published::Won(won) = publish(&self.store, Some(at), &next).await? {
             keep_tree(&self.state, &bytes, is_whole);
-            if let Some(won) = won {
-                keep_head(&self.state, &won);
+            match won {
+                Some(won) => keep_head(&self.state, &won),
+                None => forget_head(&self.state),
             }
             let mut names: Vec<String> = there.iter().take(NAMED).map(|edit| edit.key.to_string()).collect();
             if there.len() > NAMED {
