@@ -46,10 +46,18 @@ impl<'a> Laying<'a> {
     /// What the workspace holds afterwards.
     pub(super) fn result(&mut self) -> Rows {
         let not_stored = self.lacking.paths();
-        let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
-        let seen = Seen { rows, gone, not_stored: &not_stored, partial: self.is_partial(), groups };
-        let Stored { mut rows, named } = stored_part(&seen, Base::Known(self.theirs));
-        self.lacking.hold_back(&named, &self.gone);
+        let mut partial = self.is_partial();
+        let mut rows = loop {
+            let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
+            let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
+            let Stored { rows, named } = stored_part(&seen, Base::Known(self.theirs));
+            self.lacking.hold_back(&named, &self.gone);
+            if partial || !self.is_partial() {
+                break rows;
+            }
+            // What is held back makes it partial, and then nothing is deleted.
+            partial = true;
+        };
         let parents = rows.keys().flat_map(RelPath::ancestors).filter(|up| !rows.contains_key(up));
         let missing: Vec<RelPath> = parents.collect();
         rows.extend(missing.into_iter().map(|up| {

@@ -81,11 +81,18 @@ impl Local {
     /// What may be committed; what is held back by it is noted.
     fn ours(&mut self, base: Base<'_>, partial: bool) -> Rows {
         let not_stored = self.lacking.paths();
-        let partial = partial || self.is_partial();
-        let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
-        let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
-        let Stored { rows: ours, named } = stored_part(&seen, base);
-        self.lacking.hold_back(&named, &self.gone);
+        let mut partial = partial || self.is_partial();
+        let ours = loop {
+            let (rows, gone, groups) = (&self.rows, &self.gone, &self.groups);
+            let seen = Seen { rows, gone, not_stored: &not_stored, partial, groups };
+            let Stored { rows: ours, named } = stored_part(&seen, base);
+            self.lacking.hold_back(&named, &self.gone);
+            if partial || !self.is_partial() {
+                break ours;
+            }
+            // What is held back makes it partial, and then nothing is deleted.
+            partial = true;
+        };
         let stays = |path: &&RelPath| ours.get(*path).is_some_and(|row| row.kind != Kind::Dir);
         self.left = self.gone.iter().filter(stays).cloned().collect();
         ours

@@ -269,13 +269,13 @@ fn has_a_whole_tree(ground: &Ground) {
     assert!(ground.tree_header()["base"].is_null(), "{}", ground.tree_header());
 }
 
-/// The next commit is one of those that look whether there is something to tidy.
+/// The last commit looked how long the packs are: the next one tidies.
 fn half_used(ground: &Ground) {
     live(ground);
     let here = ground.here();
     here.file("beside", "in the pack of a large one").file("large", noise(1 << 20)).checkpoint().exits(0);
     here.remove("large");
-    for n in 3..8 {
+    for n in 3..10 {
         here.file("sub/new.txt", n.to_string()).checkpoint().exits(0);
     }
     here.file("a.txt", "a1");
@@ -298,6 +298,8 @@ fn small_packs(ground: &Ground) {
     }
     let here = ground.here();
     here.pull().exits(0);
+    // It looks how long they are.
+    here.file("sub/new.txt", "1").checkpoint().exits(0);
     here.file("a.txt", "a1");
 }
 
