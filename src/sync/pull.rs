@@ -318,14 +318,15 @@ impl Puller<'_> {
         };
         let abandoned = self.past.abandoned.as_ref();
         let empty = abandoned.is_some() || self.past.pulling.is_none() && !is_ready && self.dir.is_empty()?;
+        let options = WriteOptions { owner: writer_owner, fresh: !is_ready };
+        let writer = Writer::new(self.dir, &staging(self.config), options)?;
+        let bytes = plan.fetch.iter().map(|fetch| fetch.row.size).sum();
+        // Before it is noted that a pull began: one that is refused has touched nothing, and a commit may follow.
+        writer.check_space(bytes, plan.fetch.len() as u64)?;
         if empty {
             state.set_wanted(wanted.keys().chain(abandoned.into_iter().flatten()))?;
         }
         state.set_pulling(&Pulling { snapshot: snapshot_of(self.found.head()), empty })?;
-        let options = WriteOptions { owner: writer_owner, fresh: !is_ready };
-        let writer = Writer::new(self.dir, &staging(self.config), options)?;
-        let bytes = plan.fetch.iter().map(|fetch| fetch.row.size).sum();
-        writer.check_space(bytes, plan.fetch.len() as u64)?;
         let aside = self.config.state.join("aside").join(Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string());
         let restorer = Restorer {
             store: self.store,
