@@ -1,5 +1,5 @@
-//! Containers that imported one plain workspace at different moments, and of which one makes it live: what the other
-//! one had imported is in its tree, and so is what it made of it (I2, I3, I4).
+//! What several containers took in from outside, and what each of them made of it: imports of one plain workspace at
+//! different moments, of which one makes it live, and edits of others that two pulls met (I2, I3, I4).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod support;
@@ -109,4 +109,41 @@ fn a_pull_takes_nothing_that_only_its_import_saw_off_the_disk() {
             ("later".to_owned(), vec!["by the first".to_owned()])
         );
     });
+}
+
+#[test]
+fn an_edit_of_others_that_two_took_in_is_the_past_of_what_one_of_them_made_of_it() {
+    for server in [Server::here(), Server::best()] {
+        for (edits, pulls) in [(true, true), (true, false), (false, true), (false, false)] {
+            let what = format!("on {}, edited: {edits}, pulled: {pulls}", server.name());
+            let story = Story::on(&server);
+            let (one, other) = (story.directory("one"), story.directory("other"));
+            one.pull().exits(0);
+            one.file("base", "1").file("kept", "1").checkpoint().exits(0);
+            other.pull().exits(0);
+            story.object("base", "from outside").object("new", "from outside");
+            one.pull().exits(0);
+            other.pull().exits(0);
+            for name in ["base", "new"] {
+                if edits {
+                    one.file(name, "edited")
+                } else {
+                    one.remove(name)
+                };
+            }
+            one.checkpoint().exits(0);
+            other.file("beside", "1");
+            if pulls {
+                other.pull().exits(0);
+            }
+            other.checkpoint().exits(0);
+            let next = story.directory("next");
+            for directory in [&next, &one, &other] {
+                directory.pull().exits(0);
+                let expected: &[&str] = if edits { &["base", "beside", "kept", "new"] } else { &["beside", "kept"] };
+                assert_eq!(directory.paths(), expected, "{what}");
+                assert!(!edits || directory.text("base") == "edited" && directory.text("new") == "edited", "{what}");
+            }
+        }
+    }
 }

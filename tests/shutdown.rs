@@ -341,7 +341,9 @@ fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
     let front = Front::before(&server.endpoint);
     let story = Story::behind(&front, &server);
     let script = format!("trap 'echo lost > file; exit 0' TERM; echo runs; {WAIT}");
-    let directory = workspace(&story).with("STOPOVER_STOP_TIMEOUT", "4s");
+    let directory = workspace(&story)
+        .with("STOPOVER_STOP_TIMEOUT", "4s")
+        .with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
     let run = directory.start_run(&["sh", "-c", &script]);
     run.prints("runs");
     front.on(any(), Fault::BlackHole);
@@ -349,6 +351,10 @@ fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
     run.term();
     run.ends().exits(82).says("NOT stored");
     within_the_budget(told, Duration::from_secs(4));
+    // What is lost with this disk is named.
+    let receipt = summary(&story)["commit"].clone();
+    let lost = serde_json::json!([{"path": "file", "reason": "deadline"}]);
+    assert_eq!((&receipt["durable"], &receipt["not_stored"]), (&false.into(), &lost), "{receipt}");
     // Nothing was lost: the directory has it still, and the next life stores it.
     front.heal();
     directory.run_script("cat file").exits(0).printed("lost");

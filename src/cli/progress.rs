@@ -161,6 +161,10 @@ impl Events for Listener {
         self.write_receipt(receipt);
         self.tell(b'd');
     }
+
+    fn late(&self, receipt: &Receipt) {
+        self.write_receipt(receipt);
+    }
 }
 
 impl Drop for Listener {

@@ -67,6 +67,8 @@ pub trait Events: Send + Sync {
     fn ready(&self);
     /// The commit is durable; the catch-up goes on.
     fn durable(&self, receipt: &Receipt);
+    /// The time is nearly over, and this is not stored: should there be no other receipt.
+    fn late(&self, _: &Receipt) {}
 }
 
 /// Nobody listens.

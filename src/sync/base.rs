@@ -6,7 +6,7 @@ use super::{
     snapshots::read_snapshot,
 };
 use crate::{
-    plan::{self, Ancestry, Base, Cas, Numbered, Past, Present, TreeRows, base, theirs_over},
+    plan::{self, Ancestry, Base, Cas, Numbered, Past, Present, TakenIn, TreeRows, base, theirs_over},
     rows::{Removed, Rows},
     snapshot::{HeadState, SnapshotId},
     state::Mine,
@@ -100,6 +100,43 @@ pub(super) async fn first_trees(store: &Store, mine: &Mine, head: &HeadAt) -> Re
         }
     }
     Ok([plain, live].into_iter().flatten().collect())
+}
+
+/// So many snapshots are looked through for what was taken in.
+const LOOKED_THROUGH: usize = 32;
+
+/// What of `taken`, edits of others that are neither in O nor at the head, a snapshot since `mine` had: somebody else
+/// took it in as well, stored it, and went on from there. As that snapshot has it.
+pub(super) async fn had_since(
+    store: &Store,
+    mine: &Mine,
+    head: &HeadAt,
+    (origin, theirs): (&Rows, &Rows),
+    taken: &[TakenIn],
+) -> Result<Rows, SyncError> {
+    let has = |rows: &Rows, edit: &TakenIn| rows.get(&edit.path).is_some_and(|row| row.same_content(&edit.row));
+    let mut wanted: Vec<&TakenIn> = taken.iter().filter(|edit| !has(theirs, edit) && !has(origin, edit)).collect();
+    let mut had = Rows::new();
+    let lineage = &head.head.lineage;
+    let since = lineage.iter().position(|id| mine.snapshot.as_deref() == Some(&*id.to_string())).map_or(0, |at| at + 1);
+    for id in lineage[since..].iter().rev().filter(|id| head.head.snapshot != Some(**id)).take(LOOKED_THROUGH) {
+        if wanted.is_empty() {
+            break;
+        }
+        let tree = match read_snapshot(store, None, id).await {
+            Ok(tree) => tree,
+            Err(SyncError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(tree) = tree else { continue };
+        let rows = &tree.whole.rows;
+        wanted.retain(|edit| {
+            let found = has(rows, edit);
+            had.extend(rows.get(&edit.path).filter(|_| found).map(|row| (edit.path.clone(), row.clone())));
+            !found
+        });
+    }
+    Ok(had)
 }
 
 /// Whether this head surely descends from what the directory took in.

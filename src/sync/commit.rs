@@ -5,11 +5,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Mutex,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::Either};
 
 use super::{
     Setting, SyncError,
@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     config::Config,
-    plan::{ChangeKind, Merged, TakenIn, changes},
-    report::{Conflict, Events, LiveTreeState, Receipt},
+    plan::{Change, ChangeKind, Merged, TakenIn, changes},
+    report::{Conflict, Events, LiveTreeState, NotDeleted, NotStored, NotStoredReason, Receipt},
     rows::{ETag, Hash, Kind, RelPath, Rows},
     snapshot::{Head, HeadState},
     state::{Mine, State},
@@ -87,7 +87,7 @@ pub async fn commit(
         }
         control.wait_until_app_is_gone().await;
     }
-    let mut receipt = committer.commit(true, &control, events).await?;
+    let mut receipt = committer.commit_in_time(&control, events).await?;
     if let Some(early) = early {
         receipt.requests += early.requests;
         receipt.bytes_sent += early.bytes_sent;
@@ -124,6 +124,8 @@ pub(super) struct Committer<'a> {
     pub(super) committed: BTreeMap<RelPath, ChangeKind>,
     /// Files that the rules ignore by now, and whose edits are not stored.
     pub(super) ignored_edits: Vec<RelPath>,
+    /// What the scan saw, until the commit of it is durable: what is not stored when the time is over.
+    scanned: Arc<Mutex<Option<Rows>>>,
     /// What was imported here alone, where others made the workspace live meanwhile.
     pub(super) unseen: Vec<TakenIn>,
     /// Where pieces lie that need not be stored again.
@@ -208,10 +210,32 @@ impl<'a> Committer<'a> {
             sent,
             committed: BTreeMap::new(),
             ignored_edits: Vec::new(),
+            scanned: Arc::default(),
             unseen: Vec::new(),
             known: Known::default(),
             url,
         })
+    }
+
+    /// The last commit. Whoever waits for it kills it at the deadline: shortly before that it says what is not stored,
+    /// and goes on as long as it may.
+    async fn commit_in_time(&mut self, control: &Control, events: &dyn Events) -> Result<Receipt, SyncError> {
+        let (scanned, origin) = (Arc::clone(&self.scanned), self.origin.clone().unwrap_or_default());
+        let (began, store) = (self.began, self.store.clone());
+        let committing = self.commit(true, control, events).boxed_local();
+        let over = std::pin::pin!(control.until_it_is_over());
+        let committing = match futures_util::future::select(committing, over).await {
+            Either::Left((committed, _)) => return committed,
+            Either::Right(((), committing)) => committing,
+        };
+        // Nothing is left where nothing was scanned yet, or where it is durable and told so.
+        if let Some(rows) = scanned.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let receipt = late(&changes(&origin, &rows));
+            if !receipt.not_stored.is_empty() || !receipt.not_deleted.is_empty() {
+                events.late(&stamped(receipt, began, &store));
+            }
+        }
+        committing.await
     }
 
     /// One commit, tried again as long as other writers are faster.
@@ -219,16 +243,48 @@ impl<'a> Committer<'a> {
         self.began = (Instant::now(), self.store.counters());
         let hurry = control.is_last();
         let index = std::mem::take(&mut self.index);
-        let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry);
+        let scanned = Arc::clone(&self.scanned);
+        let note = move |rows: &Rows| {
+            if hurry {
+                *scanned.lock().unwrap_or_else(PoisonError::into_inner) = Some(rows.clone());
+            }
+        };
+        let scan = async {
+            let scan = scan_directory(self.config, self.setting, &self.dir, index, hurry).await?;
+            note(&scan.rows);
+            Ok::<_, SyncError>(scan)
+        };
         // The last head known will do for a plan where nothing says that it moved: if it has, the write of the next one
         // finds out. The last commit reads it beside its scan; a checkpoint that finds nothing to do reads nothing.
         let kept = if hurry { None } else { self.kept_head() };
         let (mut scan, mut head) = match kept {
             Some(kept) => (scan.await?, Some(kept)),
             None => {
-                let read = futures_util::future::try_join(scan, read_head(&self.store)).await?;
-                self.keep(read.1.as_ref());
-                read
+                // When the app is gone nobody waits for an early one that hears nothing: the next scan begins at once.
+                let is_late = async {
+                    match quiet || !hurry {
+                        true => std::future::pending().await,
+                        false => control.wait_until_app_is_gone().await,
+                    }
+                };
+                let head = async {
+                    tokio::select! {
+                        biased;
+                        head = read_head(&self.store) => head,
+                        () = is_late => Err(SyncError::TimedOut("no answer when the app had ended".to_owned())),
+                    }
+                };
+                let (scan, head) = futures_util::future::join(scan, head).await;
+                let (scan, head) = match (scan, head) {
+                    (Ok(scan), Err(error)) => {
+                        // The next one need not read everything again.
+                        self.index = scan.index;
+                        return Err(error);
+                    }
+                    (scan, head) => (scan?, head?),
+                };
+                self.keep(head.as_ref());
+                (scan, head)
             }
         };
         let mut before = None;
@@ -239,6 +295,7 @@ impl<'a> Committer<'a> {
             before = Some(missed);
             let index = std::mem::take(&mut scan.index);
             scan = scan_directory(self.config, self.setting, &self.dir, index, hurry).await?;
+            note(&scan.rows);
         }
         self.index = scan.index.clone();
         for warning in &scan.warnings {
@@ -312,16 +369,15 @@ impl<'a> Committer<'a> {
         }
     }
 
+    /// The commit is durable, and whoever waits is told so.
+    pub(super) fn tell_durable(&self, events: &dyn Events, receipt: &Receipt) {
+        self.scanned.lock().unwrap_or_else(PoisonError::into_inner).take();
+        events.durable(&self.stamped(receipt.clone()));
+    }
+
     /// The receipt with what the commit has cost so far.
     pub(super) fn stamped(&self, receipt: Receipt) -> Receipt {
-        let ((begun, before), now) = (self.began, self.store.counters());
-        Receipt {
-            requests: now.requests - before.requests,
-            bytes_sent: now.bytes_sent - before.bytes_sent,
-            seconds: begun.elapsed().as_secs_f64(),
-            ..receipt
-        }
-        .bounded()
+        stamped(receipt, self.began, &self.store)
     }
 
     /// What head says about this directory's past.
@@ -395,4 +451,29 @@ impl<'a> Committer<'a> {
             error: None,
         }
     }
+}
+
+/// What a commit that is late has not stored, as far as it knows.
+fn late(changed: &[Change]) -> Receipt {
+    let mut receipt = Receipt::failed(&"the server did not answer in time: nothing is known to be stored");
+    for change in changed.iter().filter(|change| change.kind == Kind::File) {
+        let path = change.path.to_string();
+        match change.change {
+            ChangeKind::Deleted => receipt.not_deleted.push(NotDeleted { path, reason: "deadline".to_owned() }),
+            _ => receipt.not_stored.push(NotStored { path, reason: NotStoredReason::Deadline }),
+        }
+    }
+    receipt
+}
+
+/// A receipt with what was sent since the commit began.
+fn stamped(receipt: Receipt, (begun, before): (Instant, Counters), store: &Store) -> Receipt {
+    let now = store.counters();
+    Receipt {
+        requests: now.requests - before.requests,
+        bytes_sent: now.bytes_sent - before.bytes_sent,
+        seconds: begun.elapsed().as_secs_f64(),
+        ..receipt
+    }
+    .bounded()
 }

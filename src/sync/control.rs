@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 use crate::plan::reserve_for_head;
 
+/// So long before the deadline a commit that is stuck says what it could not store.
+const LAST_WORDS: Duration = Duration::from_millis(750);
+
 /// The last commit's instructions; by default there are none (a checkpoint, a person's commit).
 #[derive(Clone, Debug, Default)]
 pub struct Control {
@@ -84,15 +87,22 @@ impl Control {
 
     /// Waits until no put may begin any more; for ever where there is no deadline.
     pub(super) async fn until_time_is_up(&self) {
+        self.until(Listening::reserve).await;
+    }
+
+    /// Waits until there is hardly time left but to say what happened; for ever where there is no deadline.
+    pub(super) async fn until_it_is_over(&self) {
+        self.until(|_| LAST_WORDS).await;
+    }
+
+    async fn until(&self, before: impl Fn(&Listening) -> Duration) {
         let Some(listening) = &self.listening else { return std::future::pending().await };
         let mut deadline = listening.deadline.clone();
         loop {
             let at = *deadline.borrow_and_update();
             let over = async {
                 match at {
-                    Some(at) => {
-                        tokio::time::sleep_until(at.checked_sub(listening.reserve()).unwrap_or(at).into()).await
-                    }
+                    Some(at) => tokio::time::sleep_until(at.checked_sub(before(listening)).unwrap_or(at).into()).await,
                     None => std::future::pending().await,
                 }
             };
@@ -102,7 +112,7 @@ impl Control {
                     if changed.is_err() {
                         // The pipe is closed: what was said last holds.
                         match at {
-                            Some(at) => tokio::time::sleep_until(at.checked_sub(listening.reserve()).unwrap_or(at).into()).await,
+                            Some(at) => tokio::time::sleep_until(at.checked_sub(before(listening)).unwrap_or(at).into()).await,
                             None => std::future::pending().await,
                         }
                         return;

@@ -166,7 +166,7 @@ impl Committer<'_> {
         let live_tree = if off { LiveTreeState::Off } else { LiveTreeState::Behind };
         let receipt = self.receipt(&theirs.rows, &merged, &local, quiet, Some(&next));
         let mut receipt = Receipt { live_tree, ..receipt };
-        events.durable(&self.stamped(receipt.clone()));
+        self.tell_durable(events, &receipt);
         self.committed = self.committed_files(&theirs.rows, &merged);
         let imported = if is_live { None } else { Some(first_live::mirror(self, &theirs).await) };
         self.forget_healed(&damaged, &merged.rows);
@@ -254,7 +254,7 @@ impl Committer<'_> {
                 LiveTree::Off => LiveTreeState::Off,
                 LiveTree::On => LiveTreeState::Behind,
             };
-            attempt.events.durable(&self.stamped(receipt.clone()));
+            self.tell_durable(attempt.events, &receipt);
             if !attempt.control.is_last() {
                 // What the server honours is measured now, so that no stop has to: there each trip counts.
                 self.store = with_abilities(self.store.clone(), Some(&self.state), self.is_used()).await?;
@@ -270,7 +270,7 @@ impl Committer<'_> {
                 self.follow(attempt, at, &theirs.rows, &at_hand, None, &mut receipt).await;
             }
         } else {
-            attempt.events.durable(&self.stamped(receipt.clone()));
+            self.tell_durable(attempt.events, &receipt);
         }
         Ok(receipt)
     }

@@ -81,6 +81,10 @@ impl Events for Further<'_> {
     fn durable(&self, receipt: &Receipt) {
         self.events.durable(receipt);
     }
+
+    fn late(&self, receipt: &Receipt) {
+        self.events.late(receipt);
+    }
 }
 
 impl Restorer<'_> {

@@ -46,7 +46,7 @@ impl Committer<'_> {
         if !has_changes {
             self.save_index();
             let receipt = self.plain_receipt(&theirs, &merged, &Outcome::default(), &local, quiet, None);
-            events.durable(&self.stamped(receipt.clone()));
+            self.tell_durable(events, &receipt);
             return Ok(Some(receipt));
         }
         plan = plan.with_tombstones(&removed, &merged);
@@ -104,7 +104,7 @@ impl Committer<'_> {
             }
         }
         let receipt = self.plain_receipt(&theirs, &merged, &outcome, &local, quiet, Some(&next));
-        events.durable(&self.stamped(receipt.clone()));
+        self.tell_durable(events, &receipt);
         self.committed = self.committed_files(&theirs, &merged);
         self.settle(&next, ours, noted)?;
         self.warn_of_size(&rows);

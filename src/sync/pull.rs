@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{
     Setting, SyncError,
-    base::{base_of, first_trees, is_gone},
+    base::{base_of, first_trees, had_since, is_gone},
     found::{Ask, Found, look},
     past::Past,
     remote::{HeadAt, read_head_since},
@@ -305,6 +305,11 @@ impl Puller<'_> {
         }
         self.keep_unseen().await?;
         let theirs = self.found.theirs();
+        let taken = self.taken_in_before();
+        if let (Some(at), Some(mine), Some(origin)) = (self.found.head(), &self.past.mine, &mut self.past.origin) {
+            let had = had_since(self.store, mine, at, (origin, &theirs), &taken).await?;
+            origin.extend(had);
+        }
         let (merged, plan) = self.plan(&local, &theirs, owners);
         let wanted = &merged.rows;
         if !is_ready && !self.config.call.overwrite && self.guarded {

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 
 use super::{
     SyncError,
-    base::first_trees,
+    base::{first_trees, had_since},
     commit::{Attempt, Committer},
     first_live,
     live_commit::Theirs,
@@ -82,7 +82,11 @@ impl Committer<'_> {
                 files.filter_map(|(key, row)| Some(TakenIn { etag: row.etag.clone()?, path: key.clone(), key, row }));
             self.unseen = edits.collect();
         }
-        add_taken_in(&mut origin, &self.taken_in(), theirs);
+        let taken = self.taken_in();
+        if let Some(at) = head {
+            origin.extend(had_since(&self.store, &self.mine, at, (&origin, theirs), &taken).await?);
+        }
+        add_taken_in(&mut origin, &taken, theirs);
         Ok(Some(origin))
     }
 
