@@ -410,14 +410,32 @@ fn a_pull_that_was_killed_in_a_directory_that_was_ready_edited_nothing_there() {
     let here = story.directory("here");
     pull(&story, &here).exits(0);
     let second = live.file("a", "22").file("b", "22").remove("c").remove("d").commit();
-    // Of the second snapshot it had taken in `a`, and that `c` is gone.
-    here.file("a", "22").remove("c");
+    // Of the second snapshot it had taken in `a`, and that `c` and `d` are gone.
+    here.file("a", "22").remove("c").remove("d");
     let note = format!("{{\"snapshot\":\"{second}\",\"empty\":false}}");
     std::fs::write(here.path.join(".stopover/pulling"), note).unwrap();
-    live.file("a", "333").file("c", "333").commit();
+    live.file("a", "333").file("c", "333").file("d", "d").commit();
     pull(&story, &here).exits(0);
-    assert_eq!(here.paths(), ["a", "b", "c", "e", "f"]);
-    assert_eq!((here.text("a").as_str(), here.text("b").as_str(), here.text("c").as_str()), ("333", "22", "333"));
+    assert_eq!(here.paths(), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(["a", "b", "c", "d"].map(|name| here.text(name)), ["333", "22", "333", "d"]);
+}
+
+#[test]
+fn where_the_snapshot_of_a_killed_pull_is_gone_nothing_counts_as_deleted() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let mut live = six(&story);
+    let here = story.directory("here");
+    pull(&story, &here).exits(0);
+    let second = live.remove("c").remove("d").commit();
+    here.remove("c").remove("d");
+    let note = format!("{{\"snapshot\":\"{second}\",\"empty\":false}}");
+    std::fs::write(here.path.join(".stopover/pulling"), note).unwrap();
+    live.file("c", "333").file("d", "d").commit();
+    story.no_object(&second.tree_key());
+    pull(&story, &here).exits(0);
+    assert_eq!(here.paths(), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(["c", "d"].map(|name| here.text(name)), ["333", "d"]);
 }
 
 #[test]
