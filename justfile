@@ -20,6 +20,10 @@ zoo:
 faults:
     cargo test --test faults -- --ignored --nocapture
 
+# A test of the tests: with its rule switched off each test fails (STOPOVER_TEST_ONLY=words of rules, or test targets).
+rules:
+    cargo test --test rules -- --ignored --nocapture
+
 # Images, engine and all, as root: minutes (see `just servers`).
 containers: release
     STOPOVER_TEST_REQUIRE=containers,compose,moto cargo test --test containers --test examples

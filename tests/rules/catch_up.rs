@@ -1,0 +1,160 @@
+//! The live tree follows (sections 2.6 and 2.7; I4, I6).
+
+use super::{Rule, rule};
+
+const KEY: &str = "src/sync/catch_up/key.rs";
+const LIVE: &str = "src/plan/live.rs";
+const LIVE_COMMIT: &str = "src/sync/live_commit.rs";
+const WATCH: &str = "src/sync/watch.rs";
+
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        "2.6",
+        "a put carries If-Match with the last known version or If-None-Match",
+        &[(KEY, "let condition = «expected.map_or(PutIf::Absent, PutIf::Match)»;", "{ let _ = expected; PutIf::Any }")],
+        ("lib", "sync::catch_up::tests::an_outside_edit_is_left_alone_and_keeps_its_old_row"),
+    ),
+    rule(
+        "2.6",
+        "a delete carries the version that is known",
+        &[(KEY, "self.store.delete(&path.to_text(), «Some(etag)»).await?", "{ let _ = etag; None }")],
+        ("lib", "sync::catch_up::tests::without_conditions_on_deletes_it_is_looked_at_just_before"),
+    ),
+    rule(
+        "2.6",
+        "a catch-up stops when the snapshot of head has moved",
+        &[(WATCH, "&& «head.head.snapshot == self.snapshot» =>", "true")],
+        ("lib", "sync::catch_up::tests::nothing_more_is_sent_when_head_has_moved"),
+    ),
+    rule(
+        "2.6",
+        "what a recent snapshot had at a key is ours",
+        &[(LIVE, "for rows in std::iter::once(&present).chain(«self.recent») {", "&[][..]")],
+        ("lib", "sync::catch_up::tests::what_a_sibling_left_of_a_recent_catch_up_is_met_and_replaced"),
+    ),
+    rule(
+        "2.6",
+        "every key where a recent snapshot differs from R is caught up",
+        &[(LIVE, "let tables = std::iter::once(result).chain(«explained.recent».iter().copied());", "[].as_slice()")],
+        ("lib", "sync::catch_up::tests::what_a_sibling_left_of_a_recent_catch_up_is_met_and_replaced"),
+    ),
+    rule(
+        "2.6",
+        "where the mirror alone equals R it is looked first",
+        &[(LIVE, "if «is_settled» {", "{ let _ = is_settled; true }")],
+        ("live_tree", "a_catch_up_that_was_cancelled_anywhere_and_then_reversed_leaves_no_trace"),
+    ),
+    rule(
+        "2.6",
+        "what no snapshot explains is an outside edit and is left",
+        &[(LIVE, "if «!known.contains(&content)» {", "false")],
+        ("lib", "sync::catch_up::tests::an_outside_edit_is_left_alone_and_keeps_its_old_row"),
+    ),
+    rule(
+        "2.6",
+        "a copy of theirs in a recent snapshot explains the object it was made of",
+        &[(
+            LIVE,
+            "known.extend(copies::all_kept(rows, path).filter_map(«Content::of»));",
+            "(|_: &Row| None) as fn(&Row) -> Option<Content>",
+        )],
+        ("lib", "plan::live::tests::a_copy_that_a_snapshot_keeps_explains_the_object_it_was_made_of"),
+    ),
+    rule(
+        "2.6",
+        "bytes go from the disk only if they still hash to the row of R",
+        &[(KEY, "Ok(read.filter(|outgoing| «outgoing.row.same_content(row)»))", "{ let _ = (outgoing, row); true }")],
+        ("lib", "sync::catch_up::tests::what_is_another_on_the_disk_by_now_comes_out_of_the_packs"),
+    ),
+    rule(
+        "2.6",
+        "where a directory takes the place of a file its delete comes first",
+        &[(LIVE, "let list = match «delete_first(path, result)» {", "delete_first(path, result).map(|_| false)")],
+        ("lib", "plan::live::tests::a_file_makes_room_for_a_directory_before_anything_is_put_and_the_reverse"),
+    ),
+    rule(
+        "2.6",
+        "an outside edit keeps its old mirror row",
+        &[(LIVE, "Ended::Outside | Ended::Denied => «{}»", "{ next.rows.remove(&step.path); }")],
+        ("lib", "sync::catch_up::tests::an_outside_edit_is_left_alone_and_keeps_its_old_row"),
+    ),
+    rule(
+        "2.7",
+        "a mirror is written only when every step has ended",
+        &[(LIVE, "match «ended.get(&step.path)?» {", "ended.get(&step.path).unwrap_or(&Ended::Outside)")],
+        (
+            "lib",
+            "sync::catch_up::tests::a_content_that_is_nowhere_any_more_leaves_the_catch_up_unfinished_and_nothing_else_undone",
+        ),
+    ),
+    rule(
+        "2.7",
+        "a commit that finds nothing changed finishes a catch-up whose mirror is missing",
+        &[(
+            LIVE_COMMIT,
+            "if «is_current && is_noted» && self.config.live_tree",
+            "{ let _ = (is_current, is_noted); true }",
+        )],
+        ("evidence", "a_commit_with_nothing_to_store_finishes_the_catch_up_of_one_that_was_killed"),
+    ),
+    rule(
+        "2.7",
+        "without a mirror all of the lineage is recent",
+        &[("src/plan/ancestry.rs", "at.map_or(«lineage», |at|", "&lineage[lineage.len() - 1..]")],
+        ("lib", "plan::ancestry::tests::recent_is_what_came_after_the_mirror_before_the_present_one"),
+    ),
+    rule(
+        "3.3",
+        "an outside delete that was refused is written again as if not mirrored",
+        &[(LIVE, "(«self.refused.get(path) != Some(&held.etag)»).then_some(held)", "true")],
+        ("lib", "sync::catch_up::tests::a_refused_delete_is_written_again_and_the_mirror_stays_whole"),
+    ),
+    rule(
+        "2.6",
+        "a TERM cancels a catch-up at once",
+        &[("src/supervise/commits.rs", "«child.cancel(now, patience)»;", "()")],
+        ("load", "a_stop_during_a_catch_up_that_hangs_does_not_wait_for_it"),
+    ),
+    rule(
+        "2.6",
+        "at the deadline no request is waited for",
+        &[(
+            "src/sync/control.rs",
+            "let Some(listening) = «&self.listening» else { return std::future::pending().await };",
+            "&None",
+        )],
+        ("lib", "sync::catch_up::tests::a_request_that_hangs_keeps_nobody_past_the_deadline"),
+    ),
+    // An import.
+    // Servers.
+    rule(
+        "2, servers",
+        "without condition on DELETE the version is looked at first",
+        &[(
+            "src/store/delete.rs",
+            "Some(meta) if «meta.etag != *version» => Ok(Deleted::Refused),",
+            "{ let _ = meta; false }",
+        )],
+        ("lib", "sync::catch_up::tests::without_conditions_on_deletes_it_is_looked_at_just_before"),
+    ),
+    rule(
+        "2, servers",
+        "without condition on PUT it is looked before",
+        &[(
+            "src/store/write.rs",
+            "(PutIf::Match(etag), Some(meta)) if «meta.etag != *etag» => Some(Put::Refused),",
+            "false",
+        )],
+        ("measuring", "nothing_of_others_is_overwritten_on_a_server_that_could_not_be_measured"),
+    ),
+    rule(
+        "8, I6",
+        "Complete carries its condition",
+        &[(
+            "src/store/multipart.rs",
+            "let request = match «condition» {\n                    PutIf::Absent => request.if_none_match",
+            "{ let _ = condition; PutIf::Any }",
+        )],
+        ("large_files", "an_object_that_others_replace_meanwhile_is_left_to_the_next_pull"),
+    ),
+];
