@@ -2,7 +2,8 @@
 //! succeeds or says honestly that it did not, the bucket holds every invariant, nothing that was promised is missing, a
 //! pull gives what was promised, and without the fault the next command goes on as if nothing had been.
 //!
-//! Kills are in tests/crash_points.rs; here the client lives on.
+//! Kills are in tests/crash_points.rs; here the client lives on. Servers that misbehave all the time are in
+//! tests/misbehaving.rs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 #[allow(unreachable_pub, reason = "a module of one test")]
@@ -14,9 +15,8 @@ mod support;
 
 use machine::{Depth, sweep};
 
-/// Each fault once at each kind of request of each thing that is done.
+/// Each fault once at each kind of request of each thing that is done, where it matters.
 #[test]
-#[ignore = "takes ten minutes: each fault once at each kind of request"]
 fn a_fault_at_any_kind_of_request_loses_nothing_and_is_in_nobodys_way() {
     sweep(Depth::Thinned);
 }

@@ -28,8 +28,13 @@ fn holds_under(mode: Mode) -> Vec<bool> {
     here.pull().exits(0);
     here.file("a.txt", "0").file("b.txt", "0").file("c.txt", "0").file("sub/d.txt", "0");
     here.checkpoint().exits(0);
+    let other = story.directory("other");
+    other.pull().exits(0);
+    other.file("other.txt", "not committed");
     // As if this were another server: nothing is known of it.
-    std::fs::remove_file(here.path.join(".stopover/abilities")).ok();
+    for directory in [&here, &other] {
+        std::fs::remove_file(directory.path.join(".stopover/abilities")).ok();
+    }
     let mut stored = on_disk(&here.path);
     let mut went = Vec::new();
     for round in 0..3 {
@@ -52,10 +57,31 @@ fn holds_under(mode: Mode) -> Vec<bool> {
         }
         assert!(on_disk(&fresh.path) == stored, "{mode:?}, round {round}: {}\n{}", ended.stderr, pulled.stderr);
         std::fs::remove_dir_all(&fresh.path).unwrap();
+        let pulled = other.pull();
+        if pulled.code() != 0 {
+            assert_eq!(mode, Mode::MissingIs403, "{}", pulled.stderr);
+            server.memory().behaves_well();
+            other.pull().exits(0);
+        }
+        let mut with_own = stored.clone();
+        with_own.insert("other.txt".to_owned(), on_disk(&other.path)["other.txt"].clone());
+        assert!(on_disk(&other.path) == with_own, "{mode:?}, round {round}: {:?}\n{}", other.paths(), pulled.stderr);
         server.memory().behaves_well();
         checker.bucket().unwrap_or_else(|wrong| panic!("{mode:?}, round {round}: {wrong}"));
         went.push(well);
     }
+    // Of a prune nothing goes that somebody wants; at worst nothing goes.
+    server.memory().behave(mode);
+    let words = ["prune", "--keep-last", "1", "--keep-within", "0s", "--keep-daily", "0"];
+    let mut pruned = here.stopover(&words);
+    if pruned.code() == 4 {
+        pruned = here.stopover(&[&words[..], &["--sole-writer"]].concat());
+    }
+    server.memory().behaves_well();
+    assert!([0, 1].contains(&pruned.code()), "{mode:?}: {}", pruned.stderr);
+    let checked = checker.bucket().unwrap_or_else(|wrong| panic!("{mode:?}, after a prune: {wrong}"));
+    assert!(checked.tree == stored, "{mode:?}: {}", pruned.stderr);
+    println!("{mode:?}: prune exits {}, garbage: {:?}", pruned.code(), checked.garbage());
     // Where the server is a good one again, nothing is in the way.
     change(&here, 3);
     here.checkpoint().exits(0);

@@ -106,9 +106,11 @@ impl Happens {
 
     /// Whether each act has its own way to bear this; else it is the store's, the same for all.
     pub fn matters_to(self, request: &Request) -> bool {
+        let is_part = !["PutObject", "DeleteObject", "CompleteMultipartUpload"].contains(&request.op);
         match request.class {
             _ if !writes(request) => matches!(self, Self::Denied | Self::Missing),
             Class::Head => !matches!(self, Self::DropBefore | Self::Fails | Self::Busy | Self::Asleep | Self::Late),
+            Class::Live if is_part => matches!(self, Self::Denied | Self::Conflict | Self::Missing),
             Class::Live => !matches!(
                 self,
                 Self::DropBefore | Self::Fails | Self::Busy | Self::Asleep | Self::AsleepAfter | Self::VeryLate

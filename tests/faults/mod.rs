@@ -16,7 +16,7 @@ use std::{
 
 use self::{
     case::Stage,
-    happens::{Happens, Where},
+    happens::{Happens, Where, writes},
     scenarios::SCENARIOS,
 };
 use crate::support::{
@@ -30,7 +30,7 @@ use crate::support::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// What matters to each kind of request at the first of its kind, in the first scenario of an act that has it; the
-    /// rest once at each operation.
+    /// rest once for reads, once for writes and once for deletes.
     Thinned,
     /// Each fault at each request, and for good at each kind.
     Full,
@@ -66,6 +66,7 @@ impl Act {
         match self {
             // A restore commits twice, and each live commit is followed by a catch-up.
             Self::Restore | Self::LastCommit if class != Class::Head => Self::Commit,
+            Self::PlainCommit if ![Class::Head, Class::Live].contains(&class) => Self::Commit,
             way => way,
         }
     }
@@ -104,7 +105,9 @@ type Case = (Where, Happens);
 type Chunk = (&'static Scenario, Vec<Case>);
 
 /// No worker takes more cases of one scenario at once.
-const CHUNK: usize = 12;
+const CHUNK: usize = 6;
+/// So many at once of those where a fault stays: nearly all of their time they wait.
+const WAITING: usize = 12;
 
 /// Runs the cases of this depth, as many at once as is sensible. `STOPOVER_TEST_ONLY` names those that are
 /// meant: part of a scenario's name, and of what follows it, as they are printed.
@@ -113,31 +116,48 @@ pub fn sweep(depth: Depth) {
     let only = std::env::var("STOPOVER_TEST_ONLY").unwrap_or_default();
     let stages = Mutex::new(stages(&only));
     let cases = cases(&stages.lock().unwrap(), depth);
-    let mut open: VecDeque<Chunk> = VecDeque::new();
-    for (scenario, cases) in cases {
-        let cases: Vec<Case> = cases.into_iter().filter(|case| name(scenario, case).contains(&only)).collect();
-        open.extend(cases.chunks(CHUNK).map(|chunk| (scenario, chunk.to_vec())));
-    }
-    let count: usize = open.iter().map(|(_, cases)| cases.len()).sum();
+    let meant = cases.into_iter().map(|(scenario, mut cases)| {
+        cases.retain(|case| name(scenario, case).contains(&only));
+        (scenario, cases)
+    });
+    let stays = |case: &Case| matches!(case.0, Where::Each { .. });
+    let (each, one): (Vec<Chunk>, Vec<Chunk>) = meant
+        .map(|(scenario, cases)| {
+            let (each, one) = cases.into_iter().partition(stays);
+            ((scenario, each), (scenario, one))
+        })
+        .unzip();
+    let count: usize = each.iter().chain(&one).map(|(_, cases)| cases.len()).sum();
     println!("{count} cases, after {:.1} s", began.elapsed().as_secs_f64());
-    let open = Mutex::new(open);
     let failed: Mutex<Vec<String>> = Mutex::default();
-    // Those that wait cost nothing.
     let width = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8) * WIDER;
+    let queues = [(Mutex::new(in_turns(one)), width), (Mutex::new(in_turns(each)), WAITING)];
     std::thread::scope(|scope| {
-        for _ in 0..width {
-            scope.spawn(|| {
-                loop {
-                    let next = open.lock().unwrap().pop_front();
-                    let Some((scenario, cases)) = next else { break };
-                    work(scenario, &cases, depth, &stages, &failed);
-                }
-            });
+        for (open, width) in &queues {
+            for _ in 0..*width {
+                scope.spawn(|| {
+                    loop {
+                        let next = open.lock().unwrap().pop_front();
+                        let Some((scenario, cases)) = next else { break };
+                        work(scenario, &cases, depth, &stages, &failed);
+                    }
+                });
+            }
         }
     });
     let failed = failed.into_inner().unwrap();
     println!("{count} cases, {} failed, {:.1} s", failed.len(), began.elapsed().as_secs_f64());
     assert!(failed.is_empty(), "{} of {count} cases:\n\n{}", failed.len(), failed.join("\n\n"));
+}
+
+/// In small portions, one scenario after the other and from the beginning again: so few stages serve many workers.
+fn in_turns(all: Vec<Chunk>) -> VecDeque<Chunk> {
+    let mut turns: Vec<(usize, Chunk)> = Vec::new();
+    for (scenario, cases) in all {
+        turns.extend(cases.chunks(CHUNK).map(|some| (scenario, some.to_vec())).enumerate());
+    }
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, chunk)| chunk).collect()
 }
 
 /// So many more cases at once than there are cores.
@@ -195,8 +215,10 @@ fn cases(stages: &[Stage], depth: Depth) -> Vec<(&'static Scenario, Vec<Case>)> 
             let Request { op, class, .. } = *request;
             let nth = requests[..k].iter().filter(|before| before.op == op && before.class == class).count();
             for happens in Happens::to(request) {
-                let whose = happens.matters_to(request).then(|| (stage.scenario.act.way(class), class as usize));
-                let is_new = tried.insert((whose, op, happens.number()));
+                let own = (stage.scenario.act.way(class), class as usize, op);
+                let all = if writes(request) && op != "DeleteObject" { "a write" } else { op };
+                let key = if happens.matters_to(request) { Ok(own) } else { Err(all) };
+                let is_new = tried.insert((key, happens.number()));
                 if is_new || depth == Depth::Full {
                     cases.push((Where::Nth { op, class, nth }, happens));
                 }
