@@ -72,7 +72,8 @@ struct Try<'a> {
     stage: &'a Stage,
     what: &'a str,
     kept: Kept,
-    depth: Depth,
+    /// Whether what a pull elsewhere gives is looked at even where the bucket is as it was in the good run.
+    pulls: bool,
     /// Whether the command can know what the server honours.
     is_measured: bool,
     /// Objects that a write has come back to, late: the file had been put back to what it was, and so had the ETag.
@@ -89,7 +90,7 @@ impl Stage {
         let first_head = ground.story.outsider.get(&ground.story.key(".stopover/head.json"));
         let first_head = first_head.map(|seen| serde_json::from_slice(&seen.bytes).unwrap());
         let mut stage = Self { scenario, ground, here, kept, image, disk, first_head, good: Good::default() };
-        stage.good = Try::new(&stage, scenario.name, Depth::Full, true).goes_well();
+        stage.good = Try::new(&stage, scenario.name, true, true).goes_well();
         stage
     }
 
@@ -106,13 +107,14 @@ impl Stage {
             _ => self.disk.bring_back(&self.here.path.join(".stopover")),
         }
         let is_measured = place.class() != Class::Own;
-        Try::new(self, what, depth, is_measured).meets(place, happens);
+        let pulls = depth == Depth::Full && place.writes() && [Class::Head, Class::Live].contains(&place.class());
+        Try::new(self, what, pulls, is_measured).meets(place, happens);
     }
 }
 
 impl<'a> Try<'a> {
-    fn new(stage: &'a Stage, what: &'a str, depth: Depth, is_measured: bool) -> Self {
-        Self { stage, what, kept: stage.kept.clone(), depth, is_measured, came_back: BTreeMap::new() }
+    fn new(stage: &'a Stage, what: &'a str, pulls: bool, is_measured: bool) -> Self {
+        Self { stage, what, kept: stage.kept.clone(), pulls, is_measured, came_back: BTreeMap::new() }
     }
 
     #[track_caller]
@@ -149,7 +151,7 @@ impl<'a> Try<'a> {
     /// What a container gets that starts now. Where the bucket is as it was in the good run, that is known.
     fn pulls(&self, checked: &Checked, ended: &Ended) -> Things {
         let good = &self.stage.good;
-        match good.known.iter().position(|known_one| self.depth == Depth::Thinned && *known_one == known(checked)) {
+        match good.known.iter().position(|known_one| !self.pulls && *known_one == known(checked)) {
             Some(0) => good.before.clone(),
             Some(_) => good.after.clone(),
             None => self.pulled(ended),

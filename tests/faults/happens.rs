@@ -55,6 +55,11 @@ impl Where {
         }
     }
 
+    pub fn writes(self) -> bool {
+        let (Self::Nth { op, .. } | Self::Each { op, .. }) = self;
+        !READS.contains(&op)
+    }
+
     pub fn which(self, happens: Happens) -> Which {
         match self {
             Self::Nth { op, class, nth } => {
@@ -66,8 +71,10 @@ impl Where {
     }
 }
 
+const READS: [&str; 3] = ["GetObject", "HeadObject", "ListObjectsV2"];
+
 pub fn writes(request: &Request) -> bool {
-    !["GetObject", "HeadObject", "ListObjectsV2"].contains(&request.op)
+    !READS.contains(&request.op)
 }
 
 impl Happens {
