@@ -301,3 +301,28 @@ fn a_delete_that_is_refused_for_an_instant_is_sent_again() {
         assert_eq!(story.objects(), ["b.txt"], "{code}");
     }
 }
+
+#[test]
+fn a_delete_that_is_never_done_brings_no_file_back() {
+    let server = Server::in_memory();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    story.object("a.txt", "a").object("b.txt", "b");
+    let here = story.directory("here");
+    here.pull().exits(0);
+    let refusal = Fault::Refuse { status: 409, code: "ConditionalRequestConflict" };
+    front.on(any().op("DeleteObject").class(Class::Live), refusal);
+    here.remove("a.txt").commit().exits(0).says("not deleted: a.txt");
+    for checkpoint in [false, true] {
+        let fresh = story.directory("fresh");
+        fresh.pull().exits(0);
+        assert_eq!(fresh.paths(), ["b.txt"]);
+        std::fs::remove_dir_all(&fresh.path).unwrap();
+        if !checkpoint {
+            here.checkpoint().exits(0);
+        }
+    }
+    front.heal();
+    here.file("c.txt", "c").checkpoint().exits(0);
+    assert_eq!(story.objects(), ["b.txt", "c.txt"]);
+}

@@ -27,7 +27,7 @@ impl Store {
         // A server that is not known yet gets the condition too, if it takes one: it does no harm.
         let mut condition = Some(version).filter(|_| is_honoured || self.abilities.is_none());
         let (mut pause, mut was_absent) = (Duration::ZERO, false);
-        for _ in 0..TRIES {
+        for attempt in 0..=TRIES {
             tokio::time::sleep(pause).await;
             if !is_honoured || !pause.is_zero() {
                 match self.head(key).await {
@@ -38,6 +38,9 @@ impl Store {
                     Err(error) if error.kind == StoreErrorKind::Denied && was_absent => return Ok(Deleted::Absent),
                     Err(error) => return Err(error),
                 }
+            }
+            if attempt == TRIES {
+                break;
             }
             let deleted = self.delete_once(key, condition).await;
             was_absent = matches!(deleted, Ok(Deleted::Absent));
@@ -51,7 +54,10 @@ impl Store {
                 deleted => return deleted,
             }
         }
-        Ok(Deleted::Refused)
+        // Nobody has changed it: that it is still there says nothing of others.
+        let key = self.full(key);
+        let why = format!("{} does not delete {key:?}, though it is the version that was meant", self.endpoint());
+        Ok(Deleted::Denied(StoreError::new(StoreErrorKind::Denied, "DeleteObject", why)))
     }
 
     /// Whether the server may not know conditions on DELETE.

@@ -65,15 +65,23 @@ pub(super) async fn publish_for(
             return Ok(Published::Lost);
         }
         let condition = old.map_or(PutIf::Absent, |old| PutIf::Match(&old.etag));
+        let mut done = None;
         match store.put(HEAD_KEY, bytes.clone(), condition, Some("application/json")).await? {
             Put::Done(etag) if is_conditional => {
                 return Ok(Published::Won(Some(Box::new(HeadAt { head: new.clone(), etag }))));
             }
-            Put::Done(_) => {}
+            Put::Done(etag) => done = Some(etag),
             Put::Refused | Put::Missing => refused += 1,
             Put::Uncertain(error) => last = Some(error),
         }
-        let now = read_head(&store).await?;
+        let now = match (read_head(&store).await, done) {
+            // It was looked before, and it is written: where no condition counts nobody promises more than that.
+            (Err(error), Some(etag)) => {
+                tracing::warn!("{HEAD_KEY} of {} is written, and cannot be read back: {error}", store.url());
+                return Ok(Published::Won(Some(Box::new(HeadAt { head: new.clone(), etag }))));
+            }
+            (now, _) => now?,
+        };
         let is_ours = now.as_ref().is_some_and(|now| is_ours(&now.head, old.map(|old| &old.head), new));
         let is_old = now.as_ref().map(|now| &now.etag) == old.map(|old| &old.etag);
         match after_cas(is_ours, is_old, mine, now.as_ref()) {

@@ -147,6 +147,24 @@ async fn whatever_the_server_answers_a_commit_that_nobody_outran_is_head_in_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_was_written_is_no_failure_where_it_cannot_be_read_back() {
+    let old = first();
+    let new = live(&old, 2);
+    let (bucket, at) = bucket(&old).await;
+    let mut is_written = false;
+    bucket.on_request(move |asked, _| match asked.key == HEAD_KEY {
+        true if asked.is_change() => {
+            is_written = true;
+            Fate::Served
+        }
+        true if is_written => Fate::Refused(403, "AccessDenied"),
+        _ => Fate::Served,
+    });
+    let published = publish_for(&of(&old), &bucket.unmeasured, Some(&at), &new).await.unwrap();
+    assert!(matches!(published, Published::Won(Some(won)) if won.head == new));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_wrote_meanwhile_is_read_by_the_table_whatever_the_answer_was() {
     let old = first();
     let new = live(&old, 2);

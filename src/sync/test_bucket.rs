@@ -109,6 +109,8 @@ impl Shelf {
 
 pub(super) struct Bucket {
     pub(super) store: Store,
+    /// The same for who does not know what the server honours.
+    pub(super) unmeasured: Store,
     inner: Arc<Inner>,
     serving: JoinHandle<()>,
 }
@@ -147,7 +149,7 @@ impl Bucket {
             concurrency: Some((16, 4)),
         };
         let store = Store::connect(&access, "bucket", "users/alice/ws").await.unwrap();
-        Self { store: store.with_abilities(Abilities::AWS), inner, serving }
+        Self { store: store.clone().with_abilities(Abilities::AWS), unmeasured: store, inner, serving }
     }
 
     /// The bucket, to look at and to change.

@@ -103,7 +103,11 @@ impl Happens {
     pub fn for_good(request: &Request) -> Vec<Self> {
         let mut all = vec![Self::Denied, Self::DropBefore, Self::Fails];
         if writes(request) {
-            all.extend([Self::DropReply, Self::Conflict, Self::PreconditionFailed, Self::Missing, Self::FailsAfter]);
+            all.extend([Self::DropReply, Self::Conflict, Self::PreconditionFailed, Self::FailsAfter]);
+        }
+        // What cannot be deleted because it is not there is deleted.
+        if writes(request) && (request.op != "DeleteObject" || request.class == Class::Live) {
+            all.push(Self::Missing);
         }
         if request.op == "GetObject" {
             all.extend([Self::Short, Self::Flipped(1)]);

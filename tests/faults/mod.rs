@@ -215,6 +215,11 @@ fn cases(stages: &[Stage], depth: Depth) -> Vec<(&'static Scenario, Vec<Case>)> 
             let Request { op, class, .. } = *request;
             let nth = requests[..k].iter().filter(|before| before.op == op && before.class == class).count();
             for happens in Happens::to(request) {
+                // In a plain workspace an object alone says that there is a file: who cannot see it deletes nothing.
+                let is_blind = happens == Happens::Missing && op == "HeadObject" && class == Class::Live;
+                if is_blind && stage.scenario.act == Act::PlainCommit {
+                    continue;
+                }
                 let own = (stage.scenario.act.way(class), class as usize, op);
                 let all = if writes(request) && op != "DeleteObject" { "a write" } else { op };
                 let key = if happens.matters_to(request) { Ok(own) } else { Err(all) };

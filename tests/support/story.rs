@@ -84,6 +84,8 @@ struct Held {
 /// A process that runs.
 pub struct Running {
     child: Child,
+    /// For so long it may say nothing.
+    longest: Duration,
     held: Option<Held>,
     stdout: Heard,
     stderr: Heard,
@@ -484,7 +486,7 @@ impl Directory {
         let mut child = command.spawn().unwrap();
         let stdout = Heard::listen(child.stdout.take().unwrap());
         let stderr = Heard::listen(child.stderr.take().unwrap());
-        Running { child, held: self.held.clone(), stdout, stderr }
+        Running { child, longest: LONGEST, held: self.held.clone(), stdout, stderr }
     }
 }
 
@@ -524,6 +526,12 @@ impl Running {
         self.signal(18)
     }
 
+    /// It may be silent as long as it lives: it tries again and again.
+    pub fn may_be_silent(mut self) -> Self {
+        self.longest = EVER;
+        self
+    }
+
     /// Whether it has ended by now.
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
@@ -554,7 +562,7 @@ impl Running {
             if length != said {
                 (said, heard) = (length, Instant::now());
             }
-            if heard.elapsed() > LONGEST || began.elapsed() > EVER {
+            if heard.elapsed() > self.longest || began.elapsed() > EVER {
                 self.child.kill().unwrap();
                 panic!("it does not end:\n{}\n{}", self.stdout.all(), self.stderr.all());
             }
