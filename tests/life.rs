@@ -550,7 +550,7 @@ fn a_term_while_the_apps_program_is_loaded_starts_the_budget() {
     assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
     assert_eq!(life.end(), 137, "{}", life.log());
     // Traced, and beside others, it may not get further than that.
-    assert!(life.has("last hears that the app is gone"), "{:?}", life.notes());
+    assert!(life.has("last has a deadline"), "{:?}", life.notes());
     assert_eq!(life.summary()["reason"], "killed-at-deadline");
 }
 
