@@ -59,6 +59,10 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
             go.acquire().await.map_err(io::Error::other)?.forget();
         }
         Fault::Signal { number, applied } => {
+            // Who waits for the client's end waits for what the server carries out then, too.
+            if *applied {
+                shared.busy.fetch_add(1, Ordering::SeqCst);
+            }
             signal(&shared, *number).await;
             if !*applied {
                 return Err(io::Error::other("the client is gone"));
@@ -88,6 +92,9 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
     };
     // On a task of its own: a client that is gone takes back nothing.
     shared.busy.fetch_add(1, Ordering::SeqCst);
+    if let Fault::Signal { .. } = &fault {
+        shared.busy.fetch_sub(1, Ordering::SeqCst);
+    }
     let carried = tokio::spawn(carry_out(Arc::clone(&shared), seen.clone(), parts, body));
     let (mut answer, body) = carried.await.map_err(io::Error::other)??;
     let fault = match fault {
