@@ -134,7 +134,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "2, too little time",
         "a partial tree names what it lacks",
-        &[(LIVE_COMMIT, "missing: «local.missing()»,", "crate::snapshot::Missing::default()")],
+        &[(LIVE_COMMIT, "missing: «local.lacking().names()»,", "crate::snapshot::Missing::default()")],
         ("partial", "the_next_pull_names_what_a_snapshot_lacks"),
     ),
     rule(
@@ -279,7 +279,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "3.7",
         "what a pull took in is part of O",
-        &[("src/sync/taken_in.rs", "add_taken_in(&mut origin, &«self.taken_in()», theirs);", "Vec::new()")],
+        &[("src/sync/taken_in.rs", "add_taken_in(&mut origin, «&taken», theirs);", "&[][..]")],
         ("live_edges", "what_others_wrote_and_a_pull_took_in_stays_as_the_app_left_it_and_is_in_history"),
     ),
 ];

@@ -115,7 +115,11 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "2, delete",
         "a delete ends when head is no tombstone any more",
-        &[(DELETE, "if «begun && !is_deleted» {", "false")],
+        &[(
+            DELETE,
+            "if «begun && !is_deleted || alive.is_some_and(|alive| *birth.get_or_insert(alive) != alive)» {",
+            "false",
+        )],
         ("history", "a_workspace_that_is_made_anew_while_it_is_deleted_keeps_what_is_its_own"),
     ),
     rule(
