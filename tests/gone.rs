@@ -64,6 +64,21 @@ fn a_container_whose_workspace_was_deleted_says_so_and_brings_nothing_back() {
 }
 
 #[test]
+fn a_commit_by_hand_without_changes_hears_of_a_deletion() {
+    for server in Server::all_with(&[]) {
+        let story = Story::on(&server);
+        let (here, dry) = (live(&story, "here"), live(&story, "dry"));
+        delete(&story);
+        for (directory, words) in [(&here, vec!["commit"]), (&dry, vec!["commit", "--dry-run"])] {
+            let ended = directory.stopover(&words);
+            assert_eq!(ended.code(), 1, "on {}: {}{}", server.name(), ended.stdout, ended.stderr);
+            ended.says("was deleted");
+        }
+        is_gone(&story, server.name());
+    }
+}
+
+#[test]
 fn a_workspace_made_anew_takes_nothing_of_the_old_ones_containers() {
     for server in Server::all_with(&[]) {
         let story = Story::on(&server);

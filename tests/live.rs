@@ -141,13 +141,18 @@ fn an_upload_lays_a_directory_over_a_live_workspace() {
 }
 
 #[test]
-fn an_idle_checkpoint_sends_nothing() {
+fn an_idle_checkpoint_sends_nothing_and_a_commit_by_hand_asks_for_head_alone() {
     for server in Server::all_with(&[]) {
         let story = Story::on(&server);
         let (here, _) = pulled(&story, "here");
         here.file("a", "1");
         receipt(&here);
         let idle = receipt(&here);
+        assert_eq!((&idle["requests"], &idle["live_tree"]), (&1.into(), &"current".into()), "{idle}");
+        let program = support::story::binary();
+        let script = format!("for each in 1 2; do {} commit --json; done", program.display());
+        let printed = here.with("STOPOVER_CHECKPOINT", "1h").run_script(&script).exits(0).stdout;
+        let idle: serde_json::Value = serde_json::from_str(printed.lines().last().unwrap()).unwrap();
         assert_eq!((&idle["requests"], &idle["live_tree"]), (&0.into(), &"current".into()), "{idle}");
     }
 }

@@ -257,6 +257,7 @@ impl<'a> Committer<'a> {
         // The last head known will do for a plan where nothing says that it moved: if it has, the write of the next one
         // finds out. The last commit reads it beside its scan; a checkpoint that finds nothing to do reads nothing.
         let kept = if hurry { None } else { self.kept_head() };
+        let mut is_asked = kept.is_none();
         let (mut scan, mut head) = match kept {
             Some(kept) => (scan.await?, Some(kept)),
             None => {
@@ -308,6 +309,17 @@ impl<'a> Committer<'a> {
             self.check(head.as_ref())?;
             let attempt = Attempt { scan: &scan, before: before.as_ref(), head: head.as_ref(), quiet, control, events };
             if let Some(mut receipt) = self.try_once(attempt).await? {
+                if !is_asked && receipt.snapshot.is_none() && self.setting.handover.status.is_none() {
+                    // Nobody's PID 1 looks at head now and then: who asks by hand is told of a deletion, or of what a
+                    // head that moved still needs.
+                    is_asked = true;
+                    let known = head.as_ref().map(|at| at.etag.clone());
+                    head = read_head_since(&self.store, head).await?;
+                    self.keep(head.as_ref());
+                    if head.as_ref().map(|at| &at.etag) != known.as_ref() {
+                        continue;
+                    }
+                }
                 self.warn(&scan);
                 if hurry && quiet {
                     // First what is to be stored, then what is not.
@@ -328,6 +340,7 @@ impl<'a> Committer<'a> {
                 return Ok(self.stamped(receipt));
             }
             head = read_head(&self.store).await?;
+            is_asked = true;
             self.keep(head.as_ref());
         }
         Err(SyncError::Contended(self.url.clone(), TRIES))
