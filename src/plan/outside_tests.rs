@@ -137,6 +137,10 @@ fn a_missing_object_is_a_delete_only_if_nothing_else_explains_it() {
     let found = looked(&there, &rows, &explained(&mirror, &recent), &contents(&there));
     assert_eq!(found.missing.keys().collect::<Vec<_>>(), [&path("a"), &path("c")]);
     assert_eq!(found.unproven, BTreeSet::from([path("b")]));
+    // Head has another one there, and its catch-up may not have come so far.
+    let newer = table(&[("a", file("2")), ("b", file("1")), ("c", file("1")), ("d", file("1"))]);
+    let behind = looked(&there, &newer, &explained(&mirror, &[&rows]), &contents(&there));
+    assert_eq!(behind.missing.keys().collect::<Vec<_>>(), [&path("b"), &path("c")]);
     let explained = explained(&mirror, &recent);
     let only_a = wanted(&rows, &found, &explained, &BTreeSet::from([path("a")]), false);
     assert_eq!(shown(&only_a.merged.rows), shown(&table(&[("b", file("1")), ("c", file("1")), ("d", file("1"))])));

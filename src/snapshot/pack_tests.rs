@@ -230,6 +230,17 @@ fn a_frame_must_be_what_the_tree_says_and_no_longer_than_it_says_itself() {
 }
 
 #[test]
+fn a_version_or_coding_that_is_not_known_was_made_by_a_newer_stopover() {
+    let frame =
+        |version, coding| [0x5f, 0x2a, 0x4d, 0x18, 12, 0, 0, 0, b's', b'f', version, coding, 5, 0, 0, 0, 5, 0, 0, 0];
+    assert_eq!(FrameHead::read(&frame(1, 0)).unwrap().coding, Coding::Raw);
+    for (version, coding) in [(1, 2), (2, 0)] {
+        let read = FrameHead::read(&frame(version, coding));
+        assert!(matches!(read, Err(FormatError::NewerKind { .. })), "{version} {coding}: {read:?}");
+    }
+}
+
+#[test]
 fn the_frames_of_a_pack_end_where_it_is_damaged() {
     let pieces: Vec<Vec<u8>> = (0..3).map(|n| words(1 << 20, n)).collect();
     let bytes = packed(&pieces).remove(0).to;

@@ -18,7 +18,7 @@ use crate::{
         pack_key,
     },
     store::{Abilities, plain_etag},
-    sync::test_bucket::{Asked, Bucket, Fate},
+    sync::test_bucket::{Asked, Bucket, Fate, Shelf},
 };
 
 /// Whether the live tree is known to have caught up with head's snapshot: its mirror exists.
@@ -212,6 +212,15 @@ impl Stage {
         let mirrored = mirror.rows.into_iter().map(|(at, held)| (at.to_string(), (held.etag, held.content.hash)));
         assert_eq!(mirrored.collect::<BTreeMap<_, _>>(), live);
     }
+}
+
+/// Somebody else moves head.
+fn others_commit(shelf: &mut Shelf) {
+    let head = Head::decode(&shelf.objects[HEAD_KEY].bytes).unwrap();
+    let id = SnapshotId::new(head.next_seq(), [9; 6]);
+    let written = Written { write_id: WriteId::new([9; 6]), writer: String::new(), time: head.time };
+    let next = Head::live_over(Some(&head), id, None, Counts::default(), [0; 6], written);
+    shelf.put(HEAD_KEY, &next.encode());
 }
 
 fn names(paths: &[&str]) -> BTreeSet<RelPath> {
@@ -431,11 +440,7 @@ async fn nothing_more_is_sent_when_head_has_moved() {
     // A conflict makes it look at head: there a new one is.
     stage.bucket.on_request(|asked, shelf| {
         if asked.key == "b" && asked.method == "PUT" {
-            let head = Head::decode(&shelf.objects[HEAD_KEY].bytes).unwrap();
-            let id = SnapshotId::new(head.next_seq(), [9; 6]);
-            let written = Written { write_id: WriteId::new([9; 6]), writer: String::new(), time: head.time };
-            let next = Head::live_over(Some(&head), id, None, Counts::default(), [0; 6], written);
-            shelf.put(HEAD_KEY, &next.encode());
+            others_commit(shelf);
         }
         Fate::Served
     });
@@ -447,6 +452,63 @@ async fn nothing_more_is_sent_when_head_has_moved() {
     // From the beginning too.
     assert!(stage.catch_up(&second).await.moved);
     assert_eq!(stage.bucket.changes(), [""; 0]);
+}
+
+/// A container that was put to sleep sends what was on its way when it wakes, and not one request more.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_out_on_the_strength_of_a_head_that_was_seen_long_ago() {
+    let stage = Stage::new().await;
+    let names: Vec<String> = (0..400).map(|n| format!("{n:03}")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"1"[..])).collect();
+    let first = stage.commit_here(&files);
+    let mut is_first = true;
+    stage.bucket.on_request(move |asked, shelf| {
+        if asked.is_change() && asked.is_live() && std::mem::take(&mut is_first) {
+            std::thread::sleep(Duration::from_millis(5_100));
+            others_commit(shelf);
+        }
+        Fate::Served
+    });
+    let done = stage.catch_up(&first).await;
+    assert!(done.moved && !done.current, "{done:?}");
+    let sent = stage.bucket.shelf().live().len();
+    assert!(sent <= stage.bucket.store.widths().1, "{sent} objects were written");
+}
+
+/// Its content is one that a recent snapshot had: without a look at head it would be taken for a catch-up that did not
+/// end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_commit_put_back_is_not_overwritten() {
+    let stage = Stage::new().await;
+    stage.bucket.shelf().opaque = true;
+    stage.catch_up(&stage.commit_here(&[("a", b"1")])).await;
+    let second = stage.commit_here(&[("a", b"2")]);
+    let mut is_first = true;
+    stage.bucket.on_request(move |asked, shelf| {
+        if asked.key == "a" && asked.method == "PUT" && std::mem::take(&mut is_first) {
+            others_commit(shelf);
+            shelf.put("a", b"1");
+        }
+        Fate::Served
+    });
+    let done = stage.catch_up(&second).await;
+    assert!(done.moved && !done.current, "{done:?}");
+    assert_eq!(stage.bucket.shelf().live()["a"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mirror_is_written_when_head_has_moved_since_the_last_object() {
+    let stage = Stage::new().await;
+    let first = stage.commit_here(&[("a", b"1")]);
+    stage.bucket.on_request(|asked, shelf| {
+        if asked.key == "a" && asked.method == "PUT" {
+            others_commit(shelf);
+        }
+        Fate::Served
+    });
+    let done = stage.catch_up(&first).await;
+    assert!(done.moved && !done.current, "{done:?}");
+    assert!(stage.mirror(first.id).await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

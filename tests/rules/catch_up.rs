@@ -2,6 +2,7 @@
 
 use super::{Rule, rule};
 
+const CATCH_UP: &str = "src/sync/catch_up.rs";
 const KEY: &str = "src/sync/catch_up/key.rs";
 const LIVE: &str = "src/plan/live.rs";
 const LIVE_COMMIT: &str = "src/sync/live_commit.rs";
@@ -22,9 +23,21 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2.6",
+        "no request goes out unless head was seen in the last 5 s",
+        &[(WATCH, "self.look_unless(|at| «at.elapsed() < FRESH»).await", "true")],
+        ("lib", "sync::catch_up::tests::nothing_goes_out_on_the_strength_of_a_head_that_was_seen_long_ago"),
+    ),
+    rule(
+        "2.6",
         "a catch-up stops when the snapshot of head has moved",
         &[(WATCH, "&& «head.head.snapshot == self.snapshot» =>", "true")],
         ("lib", "sync::catch_up::tests::nothing_more_is_sent_when_head_has_moved"),
+    ),
+    rule(
+        "2.6",
+        "after a 412 head is read before the object is looked at",
+        &[(KEY, "if !is_look && «!self.watch.is_still_after(Instant::now()).await?» {", "false")],
+        ("lib", "sync::catch_up::tests::what_a_newer_commit_put_back_is_not_overwritten"),
     ),
     rule(
         "2.6",
@@ -89,6 +102,12 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2.7",
+        "a mirror is written only while head names its snapshot",
+        &[(CATCH_UP, "if (self.stop)() || «!watch.is_still_after(Instant::now()).await?» {", "false")],
+        ("lib", "sync::catch_up::tests::no_mirror_is_written_when_head_has_moved_since_the_last_object"),
+    ),
+    rule(
+        "2.7",
         "a commit that finds nothing changed finishes a catch-up whose mirror is missing",
         &[(
             LIVE_COMMIT,
@@ -96,6 +115,16 @@ pub(super) const RULES: &[Rule] = &[
             "{ let _ = (is_current, is_noted); true }",
         )],
         ("evidence", "a_commit_with_nothing_to_store_finishes_the_catch_up_of_one_that_was_killed"),
+    ),
+    rule(
+        "2.7",
+        "recent is everything since the mirror that the mirror was built from",
+        &[(
+            "src/plan/ancestry.rs",
+            "at.map_or(lineage, |at| «&lineage[at + 1..]»)",
+            "&lineage[lineage.len() - 1 + 0 * at..]",
+        )],
+        ("lib", "plan::ancestry::tests::recent_is_what_came_after_the_mirror_before_the_present_one"),
     ),
     rule(
         "2.7",
@@ -126,6 +155,16 @@ pub(super) const RULES: &[Rule] = &[
         ("lib", "sync::catch_up::tests::a_request_that_hangs_keeps_nobody_past_the_deadline"),
     ),
     // An import.
+    rule(
+        "2.6",
+        "a refusal is never absence",
+        &[(
+            "src/store/read.rs",
+            "Err(trouble) if «trouble.status() == Some(404) && is_absent(&trouble)» => Ok(None),",
+            "matches!(trouble.status(), Some(403 | 404))",
+        )],
+        ("access", "a_refusal_is_never_absence"),
+    ),
     // Servers.
     rule(
         "2, servers",
@@ -146,6 +185,22 @@ pub(super) const RULES: &[Rule] = &[
             "false",
         )],
         ("measuring", "nothing_of_others_is_overwritten_on_a_server_that_could_not_be_measured"),
+    ),
+    rule(
+        "2, servers",
+        "without condition on PUT it is read back",
+        &[(
+            "src/store/write.rs",
+            "let (Way::ByHand, Put::Done(etag)) = («way», &put) else {",
+            "{ let _ = way; Way::Header }",
+        )],
+        ("misbehaving", "a_server_that_ignores_conditions_loses_nothing_of_a_single_writer"),
+    ),
+    rule(
+        "2, servers",
+        "a conditional write whose reply is lost is not repeated blindly",
+        &[("src/store/write.rs", "let repeat = if «condition == PutIf::Any» {", "true")],
+        ("network", "a_conditional_put_whose_reply_is_lost_is_uncertain_and_not_repeated"),
     ),
     rule(
         "8, I6",

@@ -53,6 +53,12 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2.2",
+        "what lies in a directory that could not be read is not absent",
+        &[(PRESENCE, "|| «path.ancestors().any(|up| seen.not_stored.contains(&up))»;", "false")],
+        ("lib", "plan::presence::tests::what_a_scan_lacks_without_proof_stays_as_it_was_taken_in"),
+    ),
+    rule(
+        "2.2",
         "what is to be deleted beside a running app must be missing twice",
         &[(COMMIT, "if «!is_alone && !missed.is_empty()» {", "false")],
         ("evidence", "a_file_that_moves_while_a_scan_goes_on_is_in_the_snapshot"),
@@ -163,6 +169,12 @@ pub(super) const RULES: &[Rule] = &[
         ("lib", "plan::merge::tests::where_content_lies_is_no_change_and_only_theirs_knows_where"),
     ),
     rule(
+        "2.3",
+        "head is not written before the last pack has arrived",
+        &[(LIVE_COMMIT, "if «sent?.is_some()» {", "{ let _ = sent?; true }")],
+        ("live_life", "whoever_wants_all_or_the_old_keeps_the_old_snapshot_of_a_live_workspace_at_the_deadline"),
+    ),
+    rule(
         "1",
         "every attempt to commit draws a new id",
         &[(LIVE_COMMIT, "let id = SnapshotId::new(head.map_or(1, |at| at.head.next_seq()), «random()?»);", "[7; 6]")],
@@ -178,6 +190,12 @@ pub(super) const RULES: &[Rule] = &[
             "{ let _ = old; PutIf::Any }",
         )],
         ("races", "of_two_commits_at_once_neither_is_lost"),
+    ),
+    rule(
+        "2.4",
+        "our id in the lineage means durable",
+        &[(ANCESTRY, "_ if «is_ours» => Cas::Durable", "is_ours && false")],
+        ("lib", "sync::publish::tests::whatever_the_server_answers_a_commit_that_nobody_outran_is_head_in_the_end"),
     ),
     rule(
         "2.4",
@@ -256,6 +274,12 @@ pub(super) const RULES: &[Rule] = &[
         "another directory than the one that was restored is not committed",
         &[(COMMIT, "if «mine.directory != Some(dir.identity())» {", "false")],
         ("evidence", "notes_that_came_along_with_a_copy_of_a_directory_say_nothing_of_the_copy"),
+    ),
+    rule(
+        "3.7",
+        "a directory whose restore did not finish is not committed",
+        &[(COMMIT, "if «state.pulling()?.is_some()» {", "false")],
+        ("live_pull", "pulls_that_are_killed_one_after_the_other_edit_nothing_in_a_directory_that_was_ready"),
     ),
     rule(
         "2",

@@ -34,6 +34,12 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "3.5",
+        "a coding that is not known is a newer one",
+        &[(FRAME, "other => «return Err(newer(format!(\"coding {other}\")))»,", "{ let _ = other; Coding::Raw }")],
+        ("lib", "snapshot::pack::tests::a_version_or_coding_that_is_not_known_was_made_by_a_newer_stopover"),
+    ),
+    rule(
+        "3.5",
         "rows ascend strictly",
         &[(TREE, "if «self.last.as_ref().is_some_and(|last| last >= path)» {", "false")],
         ("lib", "snapshot::tree::tests::hostile_rows_are_refused_with_what_is_wrong"),
@@ -108,6 +114,12 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "1",
+        "a tree that calls itself another one is damaged",
+        &[("src/sync/snapshots.rs", "if «found != *id» {", "{ let _ = found; false }")],
+        ("live_pull", "a_snapshot_without_its_tree_is_said_and_nothing_is_written"),
+    ),
+    rule(
+        "1",
         "an overlay counts only over the base that it names",
         &[(
             "src/snapshot/overlay.rs",
@@ -148,6 +160,12 @@ pub(super) const RULES: &[Rule] = &[
         "3.5",
         "no path leads out of the workspace",
         &[(PATH, "b\".\" | b\"..\" => «return Err(PathError::DotSegment)»,", "{}")],
+        ("restore", "hostile_keys_are_refused_by_name_and_nothing_outside_is_written"),
+    ),
+    rule(
+        "3.1",
+        "no path leads into the state directory",
+        &[(PATH, "b\".stopover\" => «return Err(PathError::Reserved)»,", "{}")],
         ("restore", "hostile_keys_are_refused_by_name_and_nothing_outside_is_written"),
     ),
 ];

@@ -1,10 +1,83 @@
-//! The directory: what is gone, and ways that no link leads astray (sections 2.2 and 3.5; I3).
+//! The directory: what a scan may call unchanged, and ways that no link leads astray (sections 2.1 and 3.5; I3, I11).
 
 use super::{Rule, rule};
 
 const DIRECTORY: &str = "src/worktree/directory.rs";
+const INDEX: &str = "src/worktree/index.rs";
+const SCAN: &str = "src/worktree/scan/mod.rs";
 
 pub(super) const RULES: &[Rule] = &[
+    rule(
+        "2.1",
+        "a row whose ctime is not older than the scan is racy",
+        &[(SCAN, "row.racy = «touched.as_ref().is_none_or(|touched| touched.is_too_young(stat.ctime_ns))»;", "false")],
+        ("scan", "unchanged_is_said_only_of_what_did_not_change"),
+    ),
+    rule(
+        "2.1",
+        "a racy or warm row proves nothing",
+        &[(INDEX, "«!self.racy && !self.warm» && self.is_of(stat)", "true")],
+        ("scan", "unchanged_is_said_only_of_what_did_not_change"),
+    ),
+    rule(
+        "2.1",
+        "a row that was hashed while it was mapped is warm",
+        &[(SCAN, "|| «outcomes.mapped.has(stat.ino, &dir.path().join(path.as_path()))»;", "false")],
+        ("scan", "a_file_that_is_mapped_while_it_is_hashed_is_hashed_again_until_it_is_not"),
+    ),
+    rule(
+        "2.1",
+        "where a process could not be read every hashed row is warm",
+        &[("src/worktree/mapped.rs", "«!self.complete» || self.inodes.contains(&inode)", "false")],
+        ("scan", "where_a_process_cannot_be_read_every_hashed_row_is_warm_and_a_restored_one_is_not"),
+    ),
+    rule(
+        "2.1",
+        "where stores leave no trace nothing is believed",
+        &[
+            (SCAN, "if «touched.as_ref().is_some_and(|touched| touched.stores_are_seen)» {", "true"),
+            (SCAN, "row.warm = «touched.as_ref().is_none_or(|touched| !touched.stores_are_seen)»", "false"),
+        ],
+        ("scan", "in_memory_too_where_stores_leave_no_trace"),
+    ),
+    rule(
+        "2.1",
+        "a file that moves while it is read is read again",
+        &[("src/worktree/scan/hashing.rs", "if «!moved && cut.size == before.size» {", "{ let _ = moved; true }")],
+        ("scan", "a_file_that_never_holds_still_is_said_to_be_changing"),
+    ),
+    rule(
+        "2.1",
+        "the same means the same ctime, too",
+        &[(
+            INDEX,
+            "&& «(self.mtime_ns, self.ctime_ns) == (stat.mtime_ns, stat.ctime_ns)»",
+            "self.mtime_ns == stat.mtime_ns",
+        )],
+        ("scan", "unchanged_is_said_only_of_what_did_not_change"),
+    ),
+    rule(
+        "2.1",
+        "the same means the same inode, too",
+        &[(INDEX, "&& «(self.dev, self.ino, self.size) == (stat.dev, stat.ino, stat.size)»", "self.size == stat.size")],
+        ("scan", "unchanged_is_said_only_of_what_did_not_change"),
+    ),
+    rule(
+        "2.2",
+        "what could not be read is said and not absent",
+        &[(
+            "src/worktree/scan/walk.rs",
+            "«self.found.scan.unreadable.push((path, error.desc().to_owned()))»;",
+            "drop((path, error))",
+        )],
+        ("paths", "what_may_not_be_read_is_listed_and_never_absent"),
+    ),
+    rule(
+        "2.2",
+        "a directory that was removed under the scan is not an empty one",
+        &[(SCAN, "if «dir.is_removed()» {", "false")],
+        ("paths", "a_workspace_that_was_removed_under_the_scan_is_not_an_empty_one"),
+    ),
     rule(
         "2.2",
         "in a directory that was removed nothing is gone",

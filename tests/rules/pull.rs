@@ -7,6 +7,7 @@ const LIVE_RESTORE: &str = "src/sync/live_restore.rs";
 const OUTSIDE: &str = "src/plan/outside.rs";
 const PAST: &str = "src/sync/past.rs";
 const PULL: &str = "src/sync/pull.rs";
+const WRITER: &str = "src/worktree/writer/mod.rs";
 
 pub(super) const RULES: &[Rule] = &[
     rule(
@@ -20,6 +21,23 @@ pub(super) const RULES: &[Rule] = &[
         "a pull into a ready directory of another birth is refused",
         &[(PULL, "if «is_gone(mine, self.found.head())» {", "false")],
         ("live_pull", "a_workspace_made_anew_is_no_newer_state_of_the_old_one"),
+    ),
+    rule(
+        "3.1",
+        "after the LIST head is read once more",
+        &[
+            (
+                LIVE_PULL,
+                "let mut now = «read_head_since(store, Some(live.head.clone())).await?»;",
+                "Some(live.head.clone())",
+            ),
+            (
+                LIVE_PULL,
+                "does not have.\n                now = «read_head_since(store, Some(live.head.clone())).await?»;",
+                "Some(live.head.clone())",
+            ),
+        ],
+        ("live_pull", "a_siblings_catch_up_while_the_live_tree_is_listed_is_nobodys_edit"),
     ),
     rule(
         "3.1",
@@ -38,6 +56,12 @@ pub(super) const RULES: &[Rule] = &[
         "what a recent snapshot had at a key is no edit of others",
         &[(OUTSIDE, "if «content.is_some_and(|content| known.contains(&content))» {", "{ let _ = content; false }")],
         ("live_pull", "a_catch_up_on_its_way_is_nobodys_edit"),
+    ),
+    rule(
+        "3.3",
+        "what is missing is deleted only where head has the mirrored row",
+        &[(OUTSIDE, "&& «unchanged(head)»", "true")],
+        ("lib", "plan::outside::tests::a_missing_object_is_a_delete_only_if_nothing_else_explains_it"),
     ),
     rule(
         "3.3",
@@ -78,6 +102,12 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "3.4",
+        "every file that comes from a live object is checked against its hash",
+        &[("src/sync/restore.rs", "if «is_known && row.hash != hash» {", "{ let _ = hash; false }")],
+        ("live_pull", "what_a_pack_does_not_have_comes_from_the_live_tree"),
+    ),
+    rule(
+        "3.4",
         "what a pack does not have comes from the live object of that content",
         &[(LIVE_RESTORE, "for (path, etag) in «objects» {", "{ let _ = objects; Vec::<(RelPath, ETag)>::new() }")],
         ("live_pull", "what_a_pack_does_not_have_comes_from_the_live_tree"),
@@ -102,9 +132,37 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "3.5",
+        "an existing file is replaced only if its stat is still the scanned one",
+        &[(WRITER, "Expected::Same(wanted)) if «self.is_still(&wanted, &stat)» =>", "{ let _ = wanted; true }")],
+        ("writes", "only_the_expected_file_is_replaced"),
+    ),
+    rule(
+        "3.5",
         "what is replaced was not touched in any way since the scan",
         &[("src/sync/restore.rs", "Ok(Expected::Same(«seen».map_or(stat,", "seen.filter(|_| false)")],
         ("races", "an_edit_during_a_pull_that_keeps_size_and_time_is_not_replaced"),
+    ),
+    rule(
+        "3.5",
+        "no name that is taken meanwhile is replaced",
+        &[(
+            WRITER,
+            "Expected::Absent => match «rename_to_a_free_name(staging, temporary, parent, path.name())» {",
+            "renameat(staging, temporary, parent, path.name())",
+        )],
+        ("writes", "only_the_expected_file_is_replaced"),
+    ),
+    rule(
+        "3.5",
+        "a row of the index is taken only if size and time are those that were set",
+        &[("src/worktree/writer/staged.rs", "Ok(«untouched».then(||", "{ let _ = untouched; true }")],
+        ("writes", "a_file_arrives_with_all_that_its_row_says"),
+    ),
+    rule(
+        "3.5",
+        "over anything that exists a file is written under another name first",
+        &[("src/worktree/writer/staged.rs", "if «self.0.options.fresh» {", "true")],
+        ("writes", "only_the_expected_file_is_replaced"),
     ),
     rule(
         "3.7",

@@ -36,9 +36,21 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2, prune",
+        "the present snapshot is reachable",
+        &[(ROOTS, ".chain(«head.snapshot»).map(|id| (id.clone(), Need::Must))", "None")],
+        ("lib", "plan::prune::tests::head_history_the_mirror_and_what_is_recent_are_kept"),
+    ),
+    rule(
+        "2, prune",
         "every recent snapshot is reachable",
         &[(ROOTS, "recent(«head.lineage», head.built_from).iter()", "&head.lineage[head.lineage.len()..]")],
         ("history", "a_prune_keeps_the_mirror_what_it_builds_on_and_what_may_still_be_caught_up"),
+    ),
+    rule(
+        "2, prune",
+        "the mirror is reachable",
+        &[(ROOTS, ".iter().chain(«head.mirror»).map(|id| (id.clone(), Need::May))", "None")],
+        ("lib", "plan::prune::tests::head_history_the_mirror_and_what_is_recent_are_kept"),
     ),
     rule(
         "2, prune",
@@ -105,6 +117,12 @@ pub(super) const RULES: &[Rule] = &[
             "until.is_none()",
         )],
         ("lib", "plan::retention::tests::what_was_head_within_the_hour_is_kept"),
+    ),
+    rule(
+        "2, prune",
+        "a tagged snapshot is kept",
+        &[("src/plan/retention.rs", "keep[at] = «entry.tagged» ||", "false")],
+        ("lib", "plan::retention::tests::tags_and_the_last_hour_stay_however_many_they_are"),
     ),
     rule(
         "2, delete",
