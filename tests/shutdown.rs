@@ -340,7 +340,9 @@ fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
     let server = Server::here();
     let front = Front::before(&server.endpoint);
     let story = Story::behind(&front, &server);
-    let script = format!("trap 'echo lost > file; exit 0' TERM; echo runs; {WAIT}");
+    story.object("gone.txt", "gone").object("ignored.txt", "ignored by now");
+    let script =
+        format!("trap 'echo lost > file; rm gone.txt; echo ignored.txt > .gitignore; exit 0' TERM; echo runs; {WAIT}");
     let directory = workspace(&story)
         .with("STOPOVER_STOP_TIMEOUT", "4s")
         .with("STOPOVER_SUMMARY", story.path("summary").to_str().unwrap());
@@ -353,12 +355,19 @@ fn a_server_that_is_gone_at_the_end_cannot_overrun_the_stop_timeout() {
     within_the_budget(told, Duration::from_secs(4));
     // What is lost with this disk is named.
     let receipt = summary(&story)["commit"].clone();
-    let lost = serde_json::json!([{"path": "file", "reason": "deadline"}]);
+    let named = |names: &[&str]| -> serde_json::Value {
+        names.iter().map(|name| serde_json::json!({"path": name, "reason": "deadline"})).collect()
+    };
+    let lost = named(&[".gitignore", "file"]);
     assert_eq!((&receipt["durable"], &receipt["not_stored"]), (&false.into(), &lost), "{receipt}");
+    assert_eq!(receipt["not_deleted"], named(&["gone.txt"]), "{receipt}");
     // Nothing was lost: the directory has it still, and the next life stores it.
     front.heal();
     directory.run_script("cat file").exits(0).printed("lost");
-    assert_eq!(story.object_text("file"), "lost\n");
+    assert_eq!(
+        (story.objects(), story.object_text("file").as_str()),
+        (vec![".gitignore".into(), "file".into(), "ignored.txt".into()], "lost\n")
+    );
 }
 
 #[test]

@@ -35,7 +35,7 @@ use crate::{
     snapshot::{Head, HeadState},
     state::{Mine, State},
     store::{Counters, Store},
-    worktree::{Directory, Index, Scan},
+    worktree::{Directory, Index, Presence, Scan},
 };
 
 /// How long the last head known is taken to be the present one while nothing is written.
@@ -221,7 +221,7 @@ impl<'a> Committer<'a> {
     /// and goes on as long as it may.
     async fn commit_in_time(&mut self, control: &Control, events: &dyn Events) -> Result<Receipt, SyncError> {
         let (scanned, origin) = (Arc::clone(&self.scanned), self.origin.clone().unwrap_or_default());
-        let (began, store) = (self.began, self.store.clone());
+        let (began, store, dir) = (self.began, self.store.clone(), self.dir.try_clone()?);
         let committing = self.commit(true, control, events).boxed_local();
         let over = std::pin::pin!(control.until_it_is_over());
         let committing = match futures_util::future::select(committing, over).await {
@@ -230,7 +230,9 @@ impl<'a> Committer<'a> {
         };
         // Nothing is left where nothing was scanned yet, or where it is durable and told so.
         if let Some(rows) = scanned.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let receipt = late(&changes(&origin, &rows));
+            // A row that the scan lacks was deleted only if nothing is there: else it is ignored, or cannot be read.
+            let is_there = |path: &RelPath| !matches!(dir.look(path), Presence::Gone);
+            let receipt = late(&changes(&origin, &rows), is_there);
             if !receipt.not_stored.is_empty() || !receipt.not_deleted.is_empty() {
                 events.late(&stamped(receipt, began, &store));
             }
@@ -467,11 +469,12 @@ impl<'a> Committer<'a> {
 }
 
 /// What a commit that is late has not stored, as far as it knows.
-fn late(changed: &[Change]) -> Receipt {
+fn late(changed: &[Change], is_there: impl Fn(&RelPath) -> bool) -> Receipt {
     let mut receipt = Receipt::failed(&"the server did not answer in time: nothing is known to be stored");
     for change in changed.iter().filter(|change| change.kind == Kind::File) {
         let path = change.path.to_string();
         match change.change {
+            ChangeKind::Deleted if is_there(&change.path) => {}
             ChangeKind::Deleted => receipt.not_deleted.push(NotDeleted { path, reason: "deadline".to_owned() }),
             _ => receipt.not_stored.push(NotStored { path, reason: NotStoredReason::Deadline }),
         }
