@@ -14,7 +14,7 @@ use support::{
     front::{Class, Fault, Front, any},
     outsider::Outsider,
     servers::{Kind, Server},
-    story::{Directory, Ended, Story},
+    story::{Directory, Ended, Story, until},
     wait,
 };
 
@@ -596,6 +596,8 @@ fn a_workspace_that_is_made_anew_while_it_is_deleted_keeps_what_is_its_own() {
     let held = front.hold(any().op("DeleteObject").class(Class::Tree).once());
     let deleting = story.directory("here").start(&["delete", &story.url(), "--yes"]);
     held.reached();
+    // Without conditions on deletes the object of the old one and that of the new one could meet in one instant.
+    until(|| story.live().is_empty());
     let anew = live.commit(&[("a", "another life")]);
     held.release();
     deleting.ends().exits(0);
