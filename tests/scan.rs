@@ -36,7 +36,8 @@ const LARGE: RangeInclusive<usize> = PIECE + 1..=3 * PIECE;
 
 impl Workspace {
     fn new() -> Self {
-        Self::in_dir(&std::env::temp_dir())
+        // Not where temporary files go: that may be in memory, where stores leave no trace.
+        Self::in_dir(Path::new(env!("CARGO_TARGET_TMPDIR")))
     }
 
     fn in_dir(place: &Path) -> Self {
