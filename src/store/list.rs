@@ -7,8 +7,9 @@ use aws_sdk_s3::{
     operation::list_objects_v2::ListObjectsV2Output,
     types::{EncodingType, Object},
 };
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use percent_encoding::percent_decode_str;
+use tokio::sync::oneshot;
 
 use super::{
     Listed, Store, StoreError,
@@ -22,6 +23,8 @@ use crate::rows::ETag;
 const OWN: &str = ".stopover/";
 /// A value behind every key that stopover itself writes: there a listing goes on that has no use for them.
 const PAST_OWN: &str = ".stopover/~";
+/// Parts of one listing at once, where the settings allow it.
+const PARTS: usize = 8;
 
 /// A listing on its way.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ pub struct Lister {
     skip_own: bool,
     next: Next,
     tokens: Tokens,
+    /// The last key of the last page.
+    last: Option<String>,
+    /// The last key that is asked for.
+    until: Option<String>,
 }
 
 /// Where the pages of one listing went on. A server that goes on from the same place again would never come to an end.
@@ -55,13 +62,42 @@ impl Store {
     /// The live tree: every key but those below `.stopover/`.
     #[must_use]
     pub fn list_live(&self) -> Lister {
-        Lister {
-            store: self.clone(),
-            start: String::new(),
-            skip_own: true,
-            next: Next::First,
-            tokens: Tokens::default(),
+        Lister { skip_own: true, ..self.list("") }
+    }
+
+    /// All of the live tree. What of it is not listed yet when `cuts` come (keys, ascending, about a page apart) is
+    /// listed in several parts at once, on a server whose listings are known to begin behind any key and to be in order.
+    ///
+    /// # Errors
+    /// The listing failed.
+    pub async fn list_live_in_parts(
+        &self,
+        mut cuts: oneshot::Receiver<Vec<String>>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let mut lister = self.list_live();
+        let mut keys = Vec::new();
+        while let Some(page) = lister.next_page().await? {
+            keys.extend(page);
+            let Ok(mut cuts) = cuts.try_recv() else { continue };
+            cuts.retain(|cut| lister.last.as_ref().is_none_or(|last| cut > last));
+            if cuts.is_empty() || !self.may_start_anywhere() || matches!(lister.next, Next::End) {
+                continue;
+            }
+            let most = PARTS.min(self.widths().0).saturating_sub(1).max(1);
+            let cuts: Vec<String> = cuts.iter().step_by(cuts.len().div_ceil(most)).cloned().collect();
+            let ends = cuts[1..].iter().cloned().map(Some).chain([None]);
+            let parts = cuts.iter().zip(ends).map(|(after, until)| Lister {
+                next: Next::After(after.clone()),
+                until,
+                ..self.list_live()
+            });
+            let parts: Vec<Lister> = parts.collect();
+            lister.until = cuts.into_iter().next();
+            let parts = try_join_all([lister].into_iter().chain(parts).map(Lister::all)).await?;
+            keys.extend(parts.into_iter().flatten());
+            return Ok(keys);
         }
+        Ok(keys)
     }
 
     /// Every key that begins with `start`, which is part of a key below the store's prefix.
@@ -73,6 +109,8 @@ impl Store {
             skip_own: false,
             next: Next::First,
             tokens: Tokens::default(),
+            last: None,
+            until: None,
         }
     }
 
@@ -135,6 +173,11 @@ impl Store {
         result.map_err(|trouble| self.error(ask, &trouble))
     }
 
+    /// Whether a listing that begins behind any key has all that comes after it.
+    fn may_start_anywhere(&self) -> bool {
+        self.abilities.is_some_and(|able| able.start_after && able.ordered)
+    }
+
     /// Whether this server encodes keys where it says so; unknown before the probe.
     fn encodes(&self) -> Option<bool> {
         self.abilities.map(|able| able.url_encoding)
@@ -154,25 +197,38 @@ impl Lister {
         let encoded = is_encoded(&page, self.store.encodes());
         let token = self.store.next_of(&page, &mut self.tokens)?;
         let mut last = None;
+        let mut is_over = false;
         let mut entries = Vec::new();
         for object in page.contents.unwrap_or_default() {
             let entry = self.store.entry(object, encoded)?;
             last = Some(entry.key.clone());
+            if self.until.as_ref().is_some_and(|until| entry.key > *until) {
+                is_over = true;
+                continue;
+            }
             // The empty key is the marker of the prefix itself.
             if !(entry.key.is_empty() || self.skip_own && entry.key.starts_with(OWN)) {
                 entries.push(entry);
             }
         }
-        self.next = match token {
+        self.next = match token.filter(|_| !is_over) {
             None => Next::End,
-            Some(token) => match last {
+            Some(token) => match &last {
                 // Hundreds of pages of stopover's own objects are passed over, where that is sure to lose nothing.
-                Some(last) if self.skip_own && last.starts_with(OWN) && *last < *PAST_OWN && self.may_jump() => {
+                Some(last)
+                    if self.skip_own
+                        && last.starts_with(OWN)
+                        && **last < *PAST_OWN
+                        && self.store.may_start_anywhere() =>
+                {
                     Next::After(PAST_OWN.to_owned())
                 }
                 _ => Next::Token(token),
             },
         };
+        if last.is_some() {
+            self.last = last;
+        }
         self.store.with_etags(entries).await.map(Some)
     }
 
@@ -186,10 +242,6 @@ impl Lister {
             keys.extend(page);
         }
         Ok(keys)
-    }
-
-    fn may_jump(&self) -> bool {
-        self.store.abilities.is_some_and(|able| able.start_after && able.ordered)
     }
 }
 

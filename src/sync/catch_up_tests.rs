@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    plan::{Content, Held},
+    plan::{Content, Held, ImportOptions},
     report::Unheard,
     rows::{Hash, Row, cut},
     snapshot::{
@@ -18,7 +18,11 @@ use crate::{
         pack_key,
     },
     store::{Abilities, plain_etag},
-    sync::test_bucket::{Asked, Bucket, Fate, Shelf},
+    sync::{
+        found::{Ask, look},
+        test_bucket::{Asked, Bucket, Fate, Shelf},
+    },
+    worktree::RuleOptions,
 };
 
 /// Whether the live tree is known to have caught up with head's snapshot: its mirror exists.
@@ -990,4 +994,30 @@ async fn a_mirror_whose_base_is_gone_counts_as_missing_and_is_written_anew() {
     assert!(stage.catch_up_with(&second, &other, |_| {}).await.unwrap().current);
     stage.is_caught_up(&second).await;
     assert!(is_caught_up(store, Some(&other.state), &second.head.head).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mirror_says_where_the_next_pull_cuts_its_listing() {
+    let stage = Stage::new().await;
+    let names: Vec<String> = (0..1_100).map(|n| format!("{n:04}")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"1"[..])).collect();
+    stage.catch_up(&stage.commit_here(&files)).await;
+    // So short that the mirror is there before the last of them.
+    stage.bucket.shelf().page = Some(10);
+    stage.bucket.asked();
+    let rules = RuleOptions::default();
+    let ask = Ask {
+        rules: &rules,
+        options: ImportOptions::default(),
+        cache: None,
+        known: None,
+        live_tree: true,
+        refused: BTreeMap::new(),
+        contents: plan::Contents::default(),
+        accept_deletes: false,
+    };
+    let found = Box::pin(look(&stage.bucket.store, &ask)).await.unwrap();
+    assert_eq!(found.totals().0, 1_100);
+    let asked = stage.bucket.asked();
+    assert!(asked.iter().any(|asked| asked.query.contains("start-after=users%2Falice%2Fws%2F1000")), "{asked:?}");
 }

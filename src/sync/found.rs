@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+
 use super::{
     SyncError, import,
     live_pull::{Live, Read, Tables},
@@ -47,18 +50,20 @@ pub(super) async fn look(store: &Store, ask: &Ask<'_>) -> Result<Found, SyncErro
     let mut known = ask.known.clone();
     let mut treeless: Option<ETag> = None;
     for _ in 0..import::TRIES {
+        let (tell, cuts) = oneshot::channel();
         let first = async {
             let head = import::first_answer(store, read_head_since(store, known.take())).await?;
             match head {
                 Some(head) if head.head.state == HeadState::Live => {
-                    let tables = Tables::read(store, ask, &head).await?;
+                    let tables = Tables::read(store, ask, &head, Some(tell)).await?;
                     Ok((Some(head), tables))
                 }
                 head => Ok((head, None)),
             }
         };
         let ((head, tables), listed) = if ask.live_tree {
-            let (first, listed) = futures_util::future::try_join(first, listing(store)).await?;
+            let (first, listed) =
+                futures_util::future::try_join(first.boxed_local(), listing(store, cuts).boxed_local()).await?;
             (first, Some(listed))
         } else {
             (first.await?, None)
@@ -100,12 +105,10 @@ pub(super) type Listing = Result<Vec<Listed>, SyncError>;
 /// The operation that such credentials may not do.
 const LIST: &str = "ListObjectsV2";
 
-async fn listing(store: &Store) -> Result<Listing, SyncError> {
-    match import::list(store).await {
-        Err(SyncError::Store(error)) if error.kind == StoreErrorKind::Denied && error.op == LIST => {
-            Ok(Err(error.into()))
-        }
-        listed => listed.map(Ok),
+async fn listing(store: &Store, cuts: oneshot::Receiver<Vec<String>>) -> Result<Listing, SyncError> {
+    match store.list_live_in_parts(cuts).await {
+        Err(error) if error.kind == StoreErrorKind::Denied && error.op == LIST => Ok(Err(error.into())),
+        listed => Ok(Ok(listed?)),
     }
 }
 
@@ -246,3 +249,7 @@ impl Found {
         files.fold((0, 0), |(files, bytes), row| (files + 1, bytes + row.size))
     }
 }
+
+#[cfg(test)]
+#[path = "found_tests.rs"]
+mod tests;

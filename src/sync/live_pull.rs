@@ -14,6 +14,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::sync::oneshot;
 
 use super::{
     SyncError,
@@ -35,6 +36,8 @@ use crate::{
 
 /// Snapshots that are read beside each other: each is whole in memory for a moment.
 const WIDTH: usize = 2;
+/// Keys of a page of a listing.
+const PAGE: usize = 1000;
 
 /// A live workspace, read.
 pub(super) struct Live {
@@ -82,9 +85,24 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Those of `head`; `None` where its tree, or the one that builds on, is not there. Who does not look at the live
-    /// tree needs no mirror.
-    pub(super) async fn read(store: &Store, ask: &Ask<'_>, head: &HeadAt) -> Result<Option<Self>, SyncError> {
-        let mirror = async { if ask.live_tree { newest_mirror(store, ask.cache, &head.head).await } else { Ok(None) } };
+    /// tree needs no mirror. Who lists it meanwhile is told where that can be cut.
+    pub(super) async fn read(
+        store: &Store,
+        ask: &Ask<'_>,
+        head: &HeadAt,
+        tell: Option<oneshot::Sender<Vec<String>>>,
+    ) -> Result<Option<Self>, SyncError> {
+        let mirror = async {
+            if !ask.live_tree {
+                return Ok(None);
+            }
+            let mirror = newest_mirror(store, ask.cache, &head.head).await?;
+            if let (Some(tell), Some(mirror)) = (tell, &mirror) {
+                // Whoever listed may be done by now.
+                drop(tell.send(cuts(mirror)));
+            }
+            Ok(mirror)
+        };
         let snapshot = async {
             match &head.head.snapshot {
                 Some(id) => read_snapshot(store, ask.cache, id).await,
@@ -94,6 +112,15 @@ impl Tables {
         let (snapshot, mirror) = futures_util::future::try_join(snapshot, mirror).await?;
         Ok(snapshot.map(|snapshot| Self { snapshot, mirror }))
     }
+}
+
+/// Keys of the mirror, in their order, as far from one another as a page of a listing is long.
+fn cuts(mirror: &MirrorAt) -> Vec<String> {
+    let mut cuts: Vec<String> =
+        mirror.whole.rows.keys().step_by(PAGE).skip(1).map(|path| path.to_text().into_owned()).collect();
+    // Names that had to be spelt differently may stand elsewhere there.
+    cuts.sort_unstable();
+    cuts
 }
 
 impl Live {
@@ -137,7 +164,7 @@ impl Live {
             }
             match now {
                 Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => {
-                    tables = Tables::read(store, ask, &now).await?;
+                    tables = Tables::read(store, ask, &now, None).await?;
                     head = now;
                 }
                 _ => return Ok(Read::Moved),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, body::Incoming, header::HeaderMap};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::{
     net::TcpListener,
     sync::Notify,
@@ -22,6 +23,8 @@ use crate::{
 };
 
 const PREFIX: &str = "/bucket/users/alice/ws/";
+/// What keys begin with in listings.
+const KEYS: &str = "users/alice/ws/";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Object {
@@ -83,6 +86,8 @@ pub(super) struct Shelf {
     pub(super) opaque: bool,
     /// DELETE knows no condition.
     pub(super) deletes_blindly: bool,
+    /// The most keys of a page of a listing, if less than 1,000.
+    pub(super) page: Option<usize>,
 }
 
 impl Shelf {
@@ -232,6 +237,9 @@ fn serve(shelf: &mut Shelf, asked: &Asked, headers: &HeaderMap, body: Bytes) -> 
         let mut pairs = asked.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
     };
+    if query("list-type").is_some() {
+        return listing(shelf, query);
+    }
     let present = shelf.objects.get(&asked.key).cloned();
     let refusal = match (&present, header("if-match"), header("if-none-match")) {
         (None, Some(_), _) => Some(error(404, "NoSuchKey")),
@@ -311,6 +319,33 @@ fn serve(shelf: &mut Shelf, asked: &Asked, headers: &HeaderMap, body: Bytes) -> 
             }
         },
     }
+}
+
+/// A page: the token is the last key of the one before, as the page spells it.
+fn listing(shelf: &Shelf, query: impl Fn(&str) -> Option<String>) -> Answer {
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().unwrap().into_owned();
+    let text = |name: &str| query(name).map(|value| decoded(&value));
+    let below = |key: String| key.strip_prefix(KEYS).unwrap_or_default().to_owned();
+    let start = below(text("prefix").unwrap());
+    let after = text("continuation-token").map(|token| decoded(&token)).or_else(|| text("start-after")).map(below);
+    let is_meant = |key: &&String| key.starts_with(&start) && after.as_ref().is_none_or(|after| *key > after);
+    let mut keys = shelf.objects.keys().filter(is_meant).peekable();
+    let mut page = String::new();
+    let mut last = None;
+    for key in keys.by_ref().take(shelf.page.unwrap_or(1000)) {
+        let object = &shelf.objects[key];
+        let spelt = utf8_percent_encode(&format!("{KEYS}{key}"), NON_ALPHANUMERIC).to_string();
+        let (etag, size) = (object.etag.replace('"', "&quot;"), object.bytes.len());
+        page += &format!("<Contents><Key>{spelt}</Key><ETag>{etag}</ETag><Size>{size}</Size></Contents>");
+        last = Some(spelt);
+    }
+    let next = last.filter(|_| keys.peek().is_some());
+    let is_cut = next.is_some();
+    let next = next.map_or_else(String::new, |key| format!("<NextContinuationToken>{key}</NextContinuationToken>"));
+    xml(&format!(
+        "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{is_cut}</IsTruncated>{next}{page}\
+         </ListBucketResult>"
+    ))
 }
 
 fn xml(text: &str) -> Answer {
