@@ -316,6 +316,36 @@ fn a_snapshot_that_was_swept_while_it_was_read_is_read_anew() {
 }
 
 #[test]
+fn what_comes_from_the_live_tree_is_held_against_the_snapshot() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let live = six(&story);
+    story.no_object(&live.pack_of("a"));
+    front.on(any().op("GetObject").class(Class::Live), Fault::Flip(0));
+    let here = story.directory("here");
+    pull(&story, &here).exits(1).says("is gone, and no live object has this content");
+    assert!(here.paths().is_empty(), "{:?}", here.paths());
+    front.heal();
+    pull(&story, &here).exits(0);
+    assert_eq!(here.text("c"), "c");
+}
+
+#[test]
+fn a_tree_that_is_another_one_is_no_tree_of_head() {
+    let server = Server::here();
+    let story = Story::on(&server);
+    let mut live = six(&story);
+    let key = |live: &LiveWorkspace<'_>| live.head.as_ref().unwrap().snapshot.unwrap().tree_key();
+    let first = story.outsider.get(&story.key(&key(&live))).unwrap().bytes;
+    live.file("a", "changed").commit();
+    story.object(&key(&live), first);
+    let here = story.directory("here");
+    pull(&story, &here).exits(1).says("it says of itself that it is 0000000001");
+    assert!(here.paths().is_empty());
+}
+
+#[test]
 fn a_snapshot_without_its_tree_is_said_and_nothing_is_written() {
     let server = Server::here();
     let story = Story::on(&server);

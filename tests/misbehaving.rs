@@ -211,6 +211,39 @@ fn behind_a_front(paths: &[&str], first: &[u8]) -> (Front, Story, Directory) {
 }
 
 #[test]
+fn where_conditions_are_ignored_a_commit_sees_that_others_wrote_over_its_head() {
+    let server = Server::in_memory();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = story.directory("here");
+    here.pull().exits(0);
+    here.file("a.txt", "1").checkpoint().exits(0);
+    let other = story.directory("other");
+    other.pull().exits(0);
+    story.is_spoiled();
+    server.memory().behave(Mode::IgnoresConditions);
+    for directory in [&here, &other] {
+        std::fs::remove_file(directory.path.join(".stopover/abilities")).ok();
+    }
+    // Both have looked; then the one writes, and the other one over it.
+    let puts = [(); 2].map(|()| front.hold(any().op("PutObject").class(Class::Head).once()));
+    let first = here.file("a.txt", "2").start(&["commit"]);
+    puts[0].reached();
+    let second = other.file("b.txt", "2").start(&["commit"]);
+    puts[1].reached();
+    let look = front.hold(any().op("GetObject").class(Class::Head).once());
+    puts[0].release();
+    look.reached();
+    puts[1].release();
+    second.ends().exits(0);
+    look.release();
+    first.ends().exits(0);
+    let fresh = story.directory("fresh");
+    fresh.pull().exits(0);
+    assert_eq!((fresh.text("a.txt"), fresh.text("b.txt")), ("2".into(), "2".into()));
+}
+
+#[test]
 fn a_conflict_is_waited_for_where_no_condition_was_asked_for() {
     let large = vec![7; 9 << 20];
     let (front, story, here) = behind_a_front(&["a.txt", "large"], &large);

@@ -98,6 +98,16 @@ mod tests {
         let expected = [(2, Need::Must), (7, Need::May), (8, Need::May), (9, Need::Must)];
         assert_eq!(found, expected.map(|(seq, need)| ((seq, 0), need)).into());
         assert_eq!(roots(&named(None)).len(), 6);
+        // Neither of them recent, nor in the history.
+        let mirror = Some(&lineage[1]);
+        let alone = Named {
+            snapshot: Some(&(9, 0)),
+            history: &history[..1],
+            lineage: &lineage[..4],
+            mirror,
+            built_from: Some(&(8, 0)),
+        };
+        assert_eq!(roots(&alone), expected.map(|(seq, need)| ((seq, 0), need)).into());
         let stone = Named::<Id> { snapshot: None, history: &[], lineage: &[], mirror: None, built_from: None };
         assert!(roots(&stone).is_empty());
     }

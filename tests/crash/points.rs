@@ -291,7 +291,12 @@ impl Point<'_> {
         let front = &self.ground.front;
         front.heal();
         front.forget();
-        front.on(any().after(k).once(), Fault::Signal { number: KILL, applied });
+        // The same one of its kind: how often head is looked at in between depends on the time.
+        let wanted = &good.requests[k];
+        let is_of_kind = |other: &&Request| (other.op, other.class) == (wanted.op, wanted.class);
+        let nth = good.requests[..k].iter().filter(is_of_kind).count();
+        let which = any().op(wanted.op).class(wanted.class).after(nth).once();
+        front.on(which, Fault::Signal { number: KILL, applied });
         let running = self.start();
         front.client(running.pid());
         let ended = running.ends();
@@ -303,7 +308,8 @@ impl Point<'_> {
         }
         front.settles();
         front.heal();
-        let at = front.seen()[k].clone();
+        let seen = front.seen();
+        let at = seen.iter().filter(is_of_kind).nth(nth).expect("it was killed there").clone();
         let moved = self.moves() == good.heads && good.heads > 0;
         let checked = self.checked();
         let pull = self.pull_sees(good, &checked, moved);

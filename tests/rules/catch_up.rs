@@ -188,16 +188,6 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2, servers",
-        "without condition on PUT it is read back",
-        &[(
-            "src/store/write.rs",
-            "let (Way::ByHand, Put::Done(etag)) = («way», &put) else {",
-            "{ let _ = way; Way::Header }",
-        )],
-        ("misbehaving", "a_server_that_ignores_conditions_loses_nothing_of_a_single_writer"),
-    ),
-    rule(
-        "2, servers",
         "a conditional write whose reply is lost is not repeated blindly",
         &[("src/store/write.rs", "let repeat = if «condition == PutIf::Any» {", "true")],
         ("network", "a_conditional_put_whose_reply_is_lost_is_uncertain_and_not_repeated"),

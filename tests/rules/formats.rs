@@ -116,7 +116,7 @@ pub(super) const RULES: &[Rule] = &[
         "1",
         "a tree that calls itself another one is damaged",
         &[("src/sync/snapshots.rs", "if «found != *id» {", "{ let _ = found; false }")],
-        ("live_pull", "a_snapshot_without_its_tree_is_said_and_nothing_is_written"),
+        ("live_pull", "a_tree_that_is_another_one_is_no_tree_of_head"),
     ),
     rule(
         "1",
@@ -166,6 +166,6 @@ pub(super) const RULES: &[Rule] = &[
         "3.1",
         "no path leads into the state directory",
         &[(PATH, "b\".stopover\" => «return Err(PathError::Reserved)»,", "{}")],
-        ("restore", "hostile_keys_are_refused_by_name_and_nothing_outside_is_written"),
+        ("lib", "rows::path::tests::hostile_paths_are_refused_by_the_rule_they_break"),
     ),
 ];

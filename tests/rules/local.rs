@@ -64,16 +64,6 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2.2",
-        "what could not be read is said and not absent",
-        &[(
-            "src/worktree/scan/walk.rs",
-            "«self.found.scan.unreadable.push((path, error.desc().to_owned()))»;",
-            "drop((path, error))",
-        )],
-        ("paths", "what_may_not_be_read_is_listed_and_never_absent"),
-    ),
-    rule(
-        "2.2",
         "a directory that was removed under the scan is not an empty one",
         &[(SCAN, "if «dir.is_removed()» {", "false")],
         ("paths", "a_workspace_that_was_removed_under_the_scan_is_not_an_empty_one"),

@@ -102,12 +102,6 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "3.4",
-        "every file that comes from a live object is checked against its hash",
-        &[("src/sync/restore.rs", "if «is_known && row.hash != hash» {", "{ let _ = hash; false }")],
-        ("live_pull", "what_a_pack_does_not_have_comes_from_the_live_tree"),
-    ),
-    rule(
-        "3.4",
         "what a pack does not have comes from the live object of that content",
         &[(LIVE_RESTORE, "for (path, etag) in «objects» {", "{ let _ = objects; Vec::<(RelPath, ETag)>::new() }")],
         ("live_pull", "what_a_pack_does_not_have_comes_from_the_live_tree"),
@@ -141,28 +135,6 @@ pub(super) const RULES: &[Rule] = &[
         "what is replaced was not touched in any way since the scan",
         &[("src/sync/restore.rs", "Ok(Expected::Same(«seen».map_or(stat,", "seen.filter(|_| false)")],
         ("races", "an_edit_during_a_pull_that_keeps_size_and_time_is_not_replaced"),
-    ),
-    rule(
-        "3.5",
-        "no name that is taken meanwhile is replaced",
-        &[(
-            WRITER,
-            "Expected::Absent => match «rename_to_a_free_name(staging, temporary, parent, path.name())» {",
-            "renameat(staging, temporary, parent, path.name())",
-        )],
-        ("writes", "only_the_expected_file_is_replaced"),
-    ),
-    rule(
-        "3.5",
-        "a row of the index is taken only if size and time are those that were set",
-        &[("src/worktree/writer/staged.rs", "Ok(«untouched».then(||", "{ let _ = untouched; true }")],
-        ("writes", "a_file_arrives_with_all_that_its_row_says"),
-    ),
-    rule(
-        "3.5",
-        "over anything that exists a file is written under another name first",
-        &[("src/worktree/writer/staged.rs", "if «self.0.options.fresh» {", "true")],
-        ("writes", "only_the_expected_file_is_replaced"),
     ),
     rule(
         "3.7",
