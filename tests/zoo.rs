@@ -165,7 +165,9 @@ impl<'a> Writer<'a> {
             }
             7 => {
                 let to = if self.dice.below(2) == 0 { self.own() } else { self.shared() };
-                let from = self.dice.one_of(&files).filter(|from| **from != to && !from.starts_with(&format!("{to}/")));
+                let is_below = |one: &str, other: &str| one.starts_with(&format!("{other}/"));
+                let is_apart = |from: &&String| **from != to && !is_below(from, &to) && !is_below(&to, from);
+                let from = self.dice.one_of(&files).filter(is_apart);
                 if let Some(from) = from {
                     let room = self.make_room(&to);
                     // It may have been in the way.

@@ -315,11 +315,20 @@ impl<'a> Committer<'a> {
                     // Nobody's PID 1 looks at head now and then: who asks by hand is told of a deletion, or of what a
                     // head that moved still needs.
                     is_asked = true;
-                    let known = head.as_ref().map(|at| at.etag.clone());
-                    head = read_head_since(&self.store, head).await?;
-                    self.keep(head.as_ref());
-                    if head.as_ref().map(|at| &at.etag) != known.as_ref() {
-                        continue;
+                    match read_head_since(&self.store, head.clone()).await {
+                        Ok(now) => {
+                            let is_same = now.as_ref().map(|at| &at.etag) == head.as_ref().map(|at| &at.etag);
+                            head = now;
+                            self.keep(head.as_ref());
+                            if !is_same {
+                                continue;
+                            }
+                        }
+                        Err(error) => tracing::warn!(
+                            "nothing to commit since the last look at {}; whether others moved it meanwhile could not be \
+                             asked: {error}",
+                            self.url
+                        ),
                     }
                 }
                 self.warn(&scan);
