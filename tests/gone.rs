@@ -79,6 +79,17 @@ fn a_commit_by_hand_without_changes_hears_of_a_deletion() {
 }
 
 #[test]
+fn a_commit_by_hand_without_changes_is_no_error_where_head_cannot_be_read() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let story = Story::behind(&front, &server);
+    let here = live(&story, "here");
+    front.on(any().op("GetObject").class(Class::Head), Fault::DENIED);
+    let ended = here.stopover(&["commit", "--json"]).exits(0).says("could not be asked");
+    assert_eq!(ended.json()["snapshot"], serde_json::Value::Null);
+}
+
+#[test]
 fn a_workspace_made_anew_takes_nothing_of_the_old_ones_containers() {
     for server in Server::all_with(&[]) {
         let story = Story::on(&server);
