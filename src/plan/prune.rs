@@ -107,6 +107,7 @@ mod tests {
             mirror,
             built_from: Some(&(8, 0)),
         };
+        let expected = [(2, Need::Must), (6, Need::May), (9, Need::Must)];
         assert_eq!(roots(&alone), expected.map(|(seq, need)| ((seq, 0), need)).into());
         let stone = Named::<Id> { snapshot: None, history: &[], lineage: &[], mirror: None, built_from: None };
         assert!(roots(&stone).is_empty());
