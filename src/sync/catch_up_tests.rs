@@ -996,6 +996,20 @@ async fn a_mirror_whose_base_is_gone_counts_as_missing_and_is_written_anew() {
     assert!(is_caught_up(store, Some(&other.state), &second.head.head).await.unwrap());
 }
 
+/// What a new container asks for.
+fn ask(rules: &RuleOptions) -> Ask<'_> {
+    Ask {
+        rules,
+        options: ImportOptions::default(),
+        cache: None,
+        known: None,
+        live_tree: true,
+        refused: BTreeMap::new(),
+        contents: plan::Contents::default(),
+        accept_deletes: false,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_mirror_says_where_the_next_pull_cuts_its_listing() {
     let stage = Stage::new().await;
@@ -1006,18 +1020,40 @@ async fn the_mirror_says_where_the_next_pull_cuts_its_listing() {
     stage.bucket.shelf().page = Some(10);
     stage.bucket.asked();
     let rules = RuleOptions::default();
-    let ask = Ask {
-        rules: &rules,
-        options: ImportOptions::default(),
-        cache: None,
-        known: None,
-        live_tree: true,
-        refused: BTreeMap::new(),
-        contents: plan::Contents::default(),
-        accept_deletes: false,
-    };
-    let found = Box::pin(look(&stage.bucket.store, &ask)).await.unwrap();
+    let found = Box::pin(look(&stage.bucket.store, &ask(&rules))).await.unwrap();
     assert_eq!(found.totals().0, 1_100);
     let asked = stage.bucket.asked();
     assert!(asked.iter().any(|asked| asked.query.contains("start-after=users%2Falice%2Fws%2F1000")), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_comes_to_its_end_though_others_commit_each_time_it_looks() {
+    let stage = Stage::new().await;
+    let first = stage.commit_here(&[("a", b"1"), ("b", b"1")]);
+    stage.catch_up(&first).await;
+    stage.bucket.shelf().put("a", b"outside");
+    let rows = first.rows.clone();
+    stage.bucket.on_request(move |asked, shelf| {
+        if asked.method == "GET" && asked.key == HEAD_KEY {
+            others_commit(shelf);
+            let head = Head::decode(&shelf.objects[HEAD_KEY].bytes).unwrap();
+            let header = TreeHeader {
+                id: head.snapshot.unwrap(),
+                parent: None,
+                writer: String::new(),
+                quiet: true,
+                partial: false,
+                missing: crate::snapshot::Missing::default(),
+                base: None,
+                time: head.time,
+            };
+            let tree = Tree { header, rows: rows.clone(), removed: BTreeMap::new() };
+            shelf.put(&tree.header.id.tree_key(), &tree.encode().unwrap());
+        }
+        Fate::Served
+    });
+    let rules = RuleOptions::default();
+    let found = Box::pin(look(&stage.bucket.store, &ask(&rules))).await.unwrap();
+    let edits: Vec<String> = found.live().unwrap().outside.edits.keys().map(ToString::to_string).collect();
+    assert_eq!(edits, ["a"]);
 }

@@ -141,15 +141,26 @@ impl Live {
             Some(Ok(listed)) => Some(listed),
             None => None,
         };
+        // Whether head was read after the listing: then its lineage has whatever a sibling's catch-up wrote until then.
+        let mut is_after = false;
+        let mut seen: Option<Self> = None;
         for _ in 0..TRIES {
             let Some(tables_now) = tables.take() else { return Ok(Read::NoTree) };
             let mut live = Self::of(ask, head.clone(), tables_now, listed.as_deref());
+            if let Some(seen) = seen.take() {
+                // What was found out of objects holds; a newer head only explains more of it.
+                (live.objects, live.contents, live.gone) = (seen.objects, seen.contents, seen.gone);
+            }
             if live.looks_untouched(store, ask.rules).await? {
                 return Ok(Read::Done(Box::new(live)));
             }
-            // What a sibling's catch-up wrote until the listing came is no edit of an outsider.
             let known = live.head.head.snapshot;
-            let mut now = read_head_since(store, Some(live.head.clone())).await?;
+            let mut now = match is_after {
+                true => Some(live.head.clone()),
+                // What a sibling's catch-up wrote until the listing came is no edit of an outsider.
+                false => read_head_since(store, Some(live.head.clone())).await?,
+            };
+            is_after = true;
             if let Some(same) = now.take_if(|now| now.head.snapshot == known) {
                 live.head = same;
                 if !live.investigate(store).await? {
@@ -162,6 +173,7 @@ impl Live {
                     return Ok(Read::Done(Box::new(live)));
                 }
             }
+            seen = Some(live);
             match now {
                 Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => {
                     tables = Tables::read(store, ask, &now, None).await?;

@@ -28,7 +28,7 @@ pub(super) const RULES: &[Rule] = &[
         &[
             (
                 LIVE_PULL,
-                "let mut now = «read_head_since(store, Some(live.head.clone())).await?»;",
+                "false => «read_head_since(store, Some(live.head.clone())).await?»,",
                 "Some(live.head.clone())",
             ),
             (

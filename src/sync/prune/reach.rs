@@ -9,7 +9,7 @@ use super::super::{SyncError, remote::blocking};
 use crate::{
     plan::Need,
     rows::PackName,
-    snapshot::{FormatError, Limits, Mirror, MirrorHeader, SnapshotId, Tree, TreeHeader, pack_key},
+    snapshot::{FormatError, Limits, Mirror, MirrorHeader, SnapshotId, Stored, Tree, TreeHeader, pack_key},
     store::{GetIf, Got, Listed, Store},
 };
 
@@ -48,6 +48,11 @@ pub(super) async fn reachable(
     let mirrors = roots.keys().filter(|id| there.contains(id.mirror_key().as_str()));
     let mirrors = stream::iter(mirrors.map(|id| mirror_header(store, id))).buffer_unordered(WIDTH);
     let mirrors: Vec<Option<MirrorHeader>> = mirrors.try_collect().await?;
+    if mirrors.iter().any(Option::is_none) {
+        // It was listed: gone meanwhile, or a server that errs. What it builds on is not known, so that none goes.
+        let is_mirror = |key: &&&str| matches!(Stored::under(key), Some(Stored::Mirror(_)));
+        kept.extend(there.iter().filter(is_mirror).map(|key| (*key).to_owned()));
+    }
     for header in mirrors.into_iter().flatten() {
         kept.insert(header.id.mirror_key());
         kept.extend(header.base.map(|base| base.mirror_key()));
