@@ -13,6 +13,7 @@ mod copies;
 mod deadline;
 mod imports;
 mod live;
+mod manifests;
 mod merge;
 mod outside;
 mod presence;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Copy, Source, Whose, copies::below};
+use super::{Copy, Source, Whose, copies::below, manifests::is_manifest};
 use crate::rows::{Kind, RelPath, Row, Rows};
 
 /// Whom files should belong to.
@@ -235,7 +235,8 @@ impl Planner<'_> {
                 Kind::Symlink => self.plan.symlinks.push(fetch),
             }
         }
-        self.plan.fetch.sort_by_key(|fetch| fetch.link.is_some());
+        // What package managers read comes first, other names of a file that is fetched last.
+        self.plan.fetch.sort_by_key(|fetch| (fetch.link.is_some(), !is_manifest(&fetch.path)));
     }
 
     /// What is not wanted: only what the directory took in, unless everything should go.

@@ -121,6 +121,23 @@ fn an_empty_directory_gets_directories_then_files_then_symlinks_then_times() {
 }
 
 #[test]
+fn what_package_managers_read_is_fetched_first() {
+    let wanted = table(&[
+        ("a.txt", file("1")),
+        ("package-lock.json", file("2")),
+        ("packages", dir()),
+        ("packages/b", dir()),
+        ("packages/b/index.js", file("3")),
+        ("packages/b/package.json", file("4")),
+        ("z/uv.lock", file("5")),
+        ("z", dir()),
+    ]);
+    let plan = restore_plan(&wanted, &Rows::new(), None, &RestoreOptions::default());
+    let expected = ["package-lock.json", "packages/b/package.json", "z/uv.lock", "a.txt", "packages/b/index.js"];
+    assert_eq!(fetched(&plan), expected);
+}
+
+#[test]
 fn in_a_directory_never_ready_a_different_file_moves_aside_and_an_unknown_one_stays() {
     let wanted = table(&[("a", file("1")), ("same", file("s")), ("f", file("3"))]);
     let local = table(&[
