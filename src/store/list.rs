@@ -79,7 +79,8 @@ impl Store {
         while let Some(page) = lister.next_page().await? {
             keys.extend(page);
             let Ok(mut cuts) = cuts.try_recv() else { continue };
-            cuts.retain(|cut| lister.last.as_ref().is_none_or(|last| cut > last));
+            // Where the order was measured, it was so with ASCII: what comes after such a key does in any order.
+            cuts.retain(|cut| cut.is_ascii() && lister.last.as_ref().is_none_or(|last| cut > last));
             if cuts.is_empty() || !self.may_start_anywhere() || matches!(lister.next, Next::End) {
                 continue;
             }

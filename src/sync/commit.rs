@@ -324,11 +324,12 @@ impl<'a> Committer<'a> {
                                 continue;
                             }
                         }
-                        Err(error) => tracing::warn!(
+                        Err(SyncError::Store(error)) => tracing::warn!(
                             "nothing to commit since the last look at {}; whether others moved it meanwhile could not be \
                              asked: {error}",
                             self.url
                         ),
+                        Err(error) => return Err(error),
                     }
                 }
                 self.warn(&scan);

@@ -12,7 +12,8 @@ use crate::{
 /// Page by page the keys of a bucket in which the own ones are many and stand in the middle.
 async fn bucket(page: usize) -> (Bucket, Vec<String>) {
     let bucket = Bucket::new().await;
-    let mut live: Vec<String> = (0..20).map(|n| format!("d/{n:02} \u{e4}+%")).collect();
+    let mut live: Vec<String> =
+        (0..20).map(|n| format!("d/{n:02} +%{}", if n % 3 == 0 { "\u{e4}" } else { "" })).collect();
     live.extend((0..5).map(|n| format!(".s{n}")).chain((0..5).map(|n| format!(".stopoverignore{n}"))));
     live.extend(["a".to_owned(), "z/z/z".to_owned()]);
     live.sort_unstable();

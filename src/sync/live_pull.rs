@@ -143,13 +143,14 @@ impl Live {
         };
         // Whether head was read after the listing: then its lineage has whatever a sibling's catch-up wrote until then.
         let mut is_after = false;
-        let mut seen: Option<Self> = None;
+        let mut met: Option<Vec<Object>> = None;
         for _ in 0..TRIES {
             let Some(tables_now) = tables.take() else { return Ok(Read::NoTree) };
             let mut live = Self::of(ask, head.clone(), tables_now, listed.as_deref());
-            if let Some(seen) = seen.take() {
-                // What was found out of objects holds; a newer head only explains more of it.
-                (live.objects, live.contents, live.gone) = (seen.objects, seen.contents, seen.gone);
+            // The versions that were met since, so that each is met once. What they hold, and which are gone, is found
+            // out anew: the mirror of a newer head explains less of what was before it.
+            if met.is_some() {
+                live.objects = met.take();
             }
             if live.looks_untouched(store, ask.rules).await? {
                 return Ok(Read::Done(Box::new(live)));
@@ -173,7 +174,7 @@ impl Live {
                     return Ok(Read::Done(Box::new(live)));
                 }
             }
-            seen = Some(live);
+            met = live.objects;
             match now {
                 Some(now) if now.head.state == HeadState::Live && now.head.birth == head.head.birth => {
                     tables = Tables::read(store, ask, &now, None).await?;
