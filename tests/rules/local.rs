@@ -9,12 +9,6 @@ const SCAN: &str = "src/worktree/scan/mod.rs";
 pub(super) const RULES: &[Rule] = &[
     rule(
         "2.1",
-        "a row whose ctime is not older than the scan is racy",
-        &[(SCAN, "row.racy = «touched.as_ref().is_none_or(|touched| touched.is_too_young(stat.ctime_ns))»;", "false")],
-        ("scan", "unchanged_is_said_only_of_what_did_not_change"),
-    ),
-    rule(
-        "2.1",
         "a racy or warm row proves nothing",
         &[(INDEX, "«!self.racy && !self.warm» && self.is_of(stat)", "true")],
         ("scan", "unchanged_is_said_only_of_what_did_not_change"),
@@ -54,12 +48,6 @@ pub(super) const RULES: &[Rule] = &[
             "&& «(self.mtime_ns, self.ctime_ns) == (stat.mtime_ns, stat.ctime_ns)»",
             "self.mtime_ns == stat.mtime_ns",
         )],
-        ("scan", "unchanged_is_said_only_of_what_did_not_change"),
-    ),
-    rule(
-        "2.1",
-        "the same means the same inode, too",
-        &[(INDEX, "&& «(self.dev, self.ino, self.size) == (stat.dev, stat.ino, stat.size)»", "self.size == stat.size")],
         ("scan", "unchanged_is_said_only_of_what_did_not_change"),
     ),
     rule(
