@@ -1057,3 +1057,36 @@ async fn a_pull_comes_to_its_end_though_others_commit_each_time_it_looks() {
     let edits: Vec<String> = found.live().unwrap().outside.edits.keys().map(ToString::to_string).collect();
     assert_eq!(edits, ["a"]);
 }
+
+/// A 404 that was heard under one head proves nothing under the next, whose mirror explains less of what was before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_sibling_put_back_while_a_pull_looked_is_not_deleted() {
+    let stage = Stage::new().await;
+    stage.catch_up(&stage.commit_here(&[("back", b"1"), ("edited", b"1"), ("x", b"1"), ("y", b"1")])).await;
+    let mut found_by_the_pull = stage.bucket.shelf().objects.clone();
+    let second = stage.commit_here(&[("back", b"2"), ("edited", b"1"), ("x", b"1"), ("y", b"1")]);
+    stage.catch_up(&second).await;
+    let siblings = stage.bucket.shelf().objects.clone();
+    found_by_the_pull.remove("back");
+    stage.bucket.shelf().objects = found_by_the_pull;
+    stage.bucket.shelf().put("edited", b"outside");
+    let (mut is_edited_again, mut is_asked) = (false, false);
+    stage.bucket.on_request(move |asked, shelf| {
+        match (asked.method.as_str(), asked.key.as_str()) {
+            ("GET", "edited") if !std::mem::replace(&mut is_edited_again, true) => drop(shelf.put("edited", b"again")),
+            ("HEAD", "back") => is_asked = true,
+            ("GET", HEAD_KEY) if std::mem::take(&mut is_asked) => {
+                let edited = shelf.objects["edited"].clone();
+                shelf.objects.clone_from(&siblings);
+                shelf.objects.insert("edited".to_owned(), edited);
+            }
+            _ => {}
+        }
+        Fate::Served
+    });
+    let rules = RuleOptions::default();
+    let found = Box::pin(look(&stage.bucket.store, &ask(&rules))).await.unwrap();
+    let live = found.live().unwrap();
+    assert_eq!(live.head.head.snapshot, Some(second.id));
+    assert_eq!(live.wanted.merged.rows.get(&path("back")).map(|row| row.hash), Some(Hash::of(b"2")));
+}
