@@ -36,6 +36,14 @@ pub struct Outside {
     pub markers: BTreeMap<RelPath, ETag>,
 }
 
+impl Outside {
+    /// Files that lie where others have a directory, unless something explains them.
+    pub fn in_the_way(&self) -> impl Iterator<Item = RelPath> {
+        let refused = self.refused.iter().filter(|refused| refused.reason == Refusal::AlsoDirectory);
+        refused.filter_map(|refused| RelPath::from_text(&refused.key).ok())
+    }
+}
+
 /// Compares a listing of the live tree with head's rows and what explains it. `recent` of `explained` is taken to be
 /// all there is: with `complete` unset (a tree of them could not be read) nothing counts as missing. `ignored` is asked
 /// about keys that neither head nor the mirror vouches for.
@@ -98,8 +106,9 @@ pub fn outside(
         if content.is_some_and(|content| known.contains(&content)) {
             continue;
         }
-        if directories.contains(&path) {
-            // Explained or not: there is no directory entry for it.
+        let may_be_known = hash.is_none() && known.iter().any(|known| known.size == object.size);
+        if directories.contains(&path) && !may_be_known {
+            // There is no directory entry for it.
             found.refused.push(RefusedKey { key: object.key.clone(), reason: Refusal::AlsoDirectory });
             continue;
         }
@@ -110,7 +119,7 @@ pub fn outside(
             Some(hash) => {
                 found.edits.insert(path.clone(), edit(&unread, hash, head.get(&path)));
             }
-            None if known.iter().any(|known| known.size == object.size) || may_meet(head, explained, &path) => {
+            None if may_be_known || may_meet(head, explained, &path) => {
                 found.read.insert(path, unread);
             }
             None => {

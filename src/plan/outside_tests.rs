@@ -88,6 +88,26 @@ fn each_object_is_as_mirrored_or_ours_or_must_be_read_or_an_edit() {
 }
 
 #[test]
+fn a_file_in_the_way_of_a_directory_is_refused_unless_a_recent_snapshot_had_it() {
+    let head = table(&[("f/inner", file("1")), ("d/inner", file("1"))]);
+    // Rows of live snapshots name no versions.
+    let before = table(&[("f", Row { etag: None, ..file("2") }), ("d", Row { etag: None, ..file("long") })]);
+    let mirror = mirror_of(&head);
+    let recent = [&before];
+    let explained = explained(&mirror, &recent);
+    let refused = |found: &Outside| found.in_the_way().map(|path| path.to_string()).collect::<Vec<_>>();
+    let objects = |f, d| [object("d/inner", "1"), object("f/inner", "1"), object("f", f), object("d", d)];
+    // What is as long as one that was there is read; nothing else is.
+    let found = looked(&objects("2", "1"), &head, &explained, &Contents::new());
+    assert_eq!(found.read.keys().collect::<Vec<_>>(), [&path("f")]);
+    assert_eq!(refused(&found), ["d"]);
+    let of = |f| looked(&objects(f, "1"), &head, &explained, &contents(&objects(f, "1")));
+    assert_eq!(refused(&of("2")), ["d"], "a late write of stopover's own");
+    assert_eq!(refused(&of("3")), ["d", "f"], "an edit of somebody else's");
+    assert!(of("2").read.is_empty() && of("3").read.is_empty() && of("3").edits.is_empty());
+}
+
+#[test]
 fn an_edit_is_taken_over_what_nobody_changed_and_put_beside_what_somebody_did() {
     let before = table(&[("a", file("1")), ("b", file("1")), ("gone", file("1"))]);
     let head = table(&[("a", Row { mode: 0o755, ..file("1") }), ("b", file("2"))]);

@@ -273,7 +273,10 @@ impl Live {
         }
         self.outside = found;
         let found = &self.outside;
-        Ok(found.edits.is_empty() && found.read.is_empty() && found.missing.is_empty())
+        Ok(found.edits.is_empty()
+            && found.read.is_empty()
+            && found.missing.is_empty()
+            && found.in_the_way().next().is_none())
     }
 
     /// What the listing says, as far as is known; and whether somebody asked for the rules, and there are none yet.
@@ -399,8 +402,9 @@ impl Live {
         let recent = recent(&self.head.head.lineage, self.built_from.as_ref());
         let ids: Vec<SnapshotId> = recent.iter().filter(|id| Some(**id) != present).copied().collect();
         let missing: BTreeSet<RelPath> = self.outside.missing.keys().cloned().collect();
-        let others = self.outside.edits.keys().chain(self.outside.read.keys());
-        let asked: BTreeSet<RelPath> = others.cloned().chain(missing.iter().cloned()).collect();
+        let others = self.outside.edits.keys().chain(self.outside.read.keys()).cloned();
+        let others = others.chain(self.outside.in_the_way());
+        let asked: BTreeSet<RelPath> = others.chain(missing.iter().cloned()).collect();
         let mut trees =
             stream::iter(ids.into_iter().map(|id| async move { (id, read_snapshot(store, None, &id).await) }))
                 .buffered(WIDTH);

@@ -58,6 +58,18 @@ pub(super) const RULES: &[Rule] = &[
         ("live_pull", "a_catch_up_on_its_way_is_nobodys_edit"),
     ),
     rule(
+        "3.2",
+        "what lies in the way of a directory is refused only where no recent snapshot had it",
+        &[(OUTSIDE, "if directories.contains(&path) && «!may_be_known» {", "{ let _ = may_be_known; true }")],
+        ("lib", "plan::outside::tests::a_file_in_the_way_of_a_directory_is_refused_unless_a_recent_snapshot_had_it"),
+    ),
+    rule(
+        "3.2",
+        "recent snapshots are asked about what lies in the way of a directory",
+        &[(LIVE_PULL, "&& «found.in_the_way().next().is_none()»)", "true")],
+        ("live_tree", "a_zombie_that_wakes_before_any_request_of_its_catch_up_changes_nothing_of_its_siblings"),
+    ),
+    rule(
         "3.3",
         "what is missing is deleted only where head has the mirrored row",
         &[(OUTSIDE, "&& «unchanged(head)»", "true")],
