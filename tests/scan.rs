@@ -521,11 +521,13 @@ fn names_that_cannot_be_stored_are_refused_and_the_rest_goes_on() {
         nix::sys::stat::mkdirat(&at, &name[..], nix::sys::stat::Mode::S_IRWXU).unwrap();
         at = nix::fcntl::openat(&at, &name[..], nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty()).unwrap();
     }
-    workspace.write("normal", "1").write("a/.stopover/b", "x");
+    workspace.write("normal", "1").write("a/.stopover/b", "x").write("b/.stopover", "x");
     fs::write(workspace.path("caf\u{e9}"), "1").unwrap();
     fs::write(workspace.temp.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "1").unwrap();
     let scan = workspace.scan();
-    assert_eq!(scan.refused.len(), 1, "{:?}", scan.refused);
+    let refused: Vec<_> = scan.refused.iter().map(|(name, why)| (&name[..6], why.as_str())).collect();
+    let reserved = "it has a segment \".stopover\", which is stopover's own";
+    assert_eq!(refused, [("b/.sto", reserved), ("deep/d", "it is longer than 4,095 bytes")]);
     let names = names(&scan);
     assert!(
         names.contains(&"normal".into()) && names.contains(&"caf\u{e9}".into()) && names.contains(&"caf\\xe9".into())

@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::{
-    dir::Dir,
+    dir::{Dir, Type},
     errno::Errno,
     fcntl::{AtFlags, OFlag, readlinkat},
     sys::stat::{Mode, fstatat},
@@ -163,7 +163,8 @@ impl Walk<'_> {
             let name = entry.file_name().to_bytes();
             match name {
                 b"." | b".." => {}
-                b".stopover" => has_our_name = true,
+                // The rules ignore a directory of that name; no rule speaks of a file.
+                b".stopover" if matches!(entry.file_type(), None | Some(Type::Directory)) => has_our_name = true,
                 _ => {
                     inputs.see(name);
                     names.push(name.into());
