@@ -168,6 +168,42 @@ fn a_directory_goes_up_and_comes_down_again_by_name() {
 }
 
 #[test]
+fn a_download_removes_what_the_workspace_lacks_from_a_directory_that_was_downloaded_before_too() {
+    for is_live in [true, false] {
+        let story = Story::on(&Server::best());
+        let url = story.url();
+        let sender = story.directory("sender");
+        let sends = || if is_live { sender.checkpoint() } else { sender.commit() };
+        sender.pull().exits(0);
+        sender
+            .file("kept", "1")
+            .file("edited", "1")
+            .file("gone", "1")
+            .file("folder/gone", "1")
+            .file(".gitignore", "skip/");
+        sends().exits(0);
+        let reader = story.directory("reader");
+        reader.stopover(&["download", &url]).exits(0);
+        reader.file("mine", "1").file("made/here", "1").file("edited", "mine").file("gone", "mine").file("skip/x", "1");
+        sender.remove("gone").remove("folder").file("new", "2");
+        sends().exits(0);
+        reader.stopover(&["download", &url]).exits(0);
+        let all = [".gitignore", "edited", "gone", "kept", "made/here", "mine", "new", "skip/x"];
+        assert_eq!(reader.files().keys().collect::<Vec<_>>(), all, "live: {is_live}");
+        reader.stopover(&["download", &url, "--delete", "--dry-run"]).exits(0).printed("4 to remove");
+        reader.stopover(&["download", &url, "--delete"]).exits(0);
+        let left = [".gitignore", "edited", "kept", "new", "skip/x"];
+        assert_eq!(reader.files().keys().collect::<Vec<_>>(), left, "live: {is_live}");
+        assert_eq!(reader.text("edited"), "mine");
+        assert!(!reader.has("made"), "live: {is_live}");
+        let status = reader.stopover(&["status", "--json"]).exits(0).json();
+        let changes: Vec<_> =
+            status["changes"].as_array().expect("changes").iter().map(|change| &change["path"]).collect();
+        assert_eq!(changes, ["edited"], "{status}");
+    }
+}
+
+#[test]
 fn a_watched_directory_is_sent_again_when_it_changes() {
     let story = Story::on(&Server::best());
     let laptop = story.directory("laptop");

@@ -27,7 +27,7 @@ pub(super) struct Download {
     name: String,
     /// The directory; STOPOVER_DIR or the current one unless given
     directory: Option<PathBuf>,
-    /// Replace files that differ
+    /// Replace files that differ, in a directory that was not downloaded before
     #[arg(long)]
     overwrite: bool,
     /// Remove from the directory what the workspace does not have

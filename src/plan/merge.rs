@@ -56,6 +56,15 @@ pub struct Merged {
     pub overflow: Vec<RelPath>,
 }
 
+impl Merged {
+    /// Leaves out what `theirs` does not have, but for copies: those are all that is left of the other side.
+    pub fn leave_out_ours(&mut self, theirs: &Rows) {
+        let copies = self.copies.iter().map(|copy| &copy.copy);
+        let kept: BTreeSet<RelPath> = copies.flat_map(|copy| copy.ancestors().chain([copy.clone()])).collect();
+        self.rows.retain(|path, _| theirs.contains_key(path) || kept.contains(path));
+    }
+}
+
 /// Merges what this directory has (`ours`) with what the workspace has (`theirs`).
 ///
 /// Path by path: changed on one side, that side is taken; changed alike, done; changed differently, ours stays and

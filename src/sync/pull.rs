@@ -145,7 +145,9 @@ async fn pull_untimed(
         let url = url.clone();
         // What the first try wrote was not there before it.
         let guarded = guarded && first;
-        let mut puller = Puller { guarded, config, setting, store: &store, dir: &dir, past, found, scan, url, begun };
+        let (store, dir) = (&store, &dir);
+        let mut puller = Puller { guarded, makes_equal, config, setting, store, dir, past, found, scan, url, begun };
+        let makes_equal = guarded && config.call.delete;
         puller.settle(state.as_ref())?;
         puller.check_guards()?;
         // What was written stays: the next try finds it.
@@ -231,6 +233,9 @@ struct Puller<'a> {
     begun: Instant,
 }
 
+    /// Whether what was made or kept here goes, too, where the workspace does not have it (`download --delete`). A
+    /// container may have been killed before it committed that.
+    makes_equal: bool,
 impl Puller<'_> {
     /// A commit whose reply was lost may be in the head that was read.
     fn settle(&mut self, state: Option<&State>) -> Result<(), SyncError> {
@@ -444,7 +449,10 @@ impl Puller<'_> {
         let ours = ours_for_merge(&seen, base);
         // A live workspace has a history for what gets no copy.
         let merge = if self.found.live().is_some() { merge3 } else { merge3_plain };
-        let merged = merge(base, &ours, theirs);
+        let mut merged = merge(base, &ours, theirs);
+        if self.makes_equal {
+            merged.leave_out_ours(theirs);
+        }
         for path in &merged.overflow {
             tracing::warn!(
                 "{path} has too many copies already: what others committed there stays in the history alone"
