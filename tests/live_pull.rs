@@ -623,6 +623,69 @@ fn others_put_directories_where_files_were_and_files_where_directories_were() {
 }
 
 #[test]
+fn an_edit_that_is_replaced_while_it_is_fetched_is_the_content_of_no_other() {
+    for (content, then) in [("", Some("code")), ("same", Some("code")), ("", None), ("same", None)] {
+        let server = Server::here();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        let _live = six(&story);
+        for key in ["g/twin", "h/twin", "z/twin"] {
+            story.object(key, content);
+        }
+        let here = story.directory("here");
+        let held = front.hold(any().op("GetObject").key("/twin"));
+        let running = here.start(&["pull"]);
+        held.reached();
+        match then {
+            Some(then) => story.object("z/twin", then),
+            None => story.no_object("z/twin"),
+        };
+        held.release();
+        running.ends().exits(0);
+        for path in ["g/twin", "h/twin"] {
+            assert!(here.has(path) && here.text(path) == content, "{content:?}, {then:?}: {:?}", here.tree());
+        }
+        match then {
+            Some(then) => assert_eq!(here.text("z/twin"), then),
+            None => assert!(!here.has("z/twin")),
+        }
+        here.checkpoint().exits(0);
+        let next = story.directory("next");
+        pull(&story, &next).exits(0);
+        assert_eq!(next.files(), here.files(), "{content:?}, {then:?}");
+    }
+}
+
+#[test]
+fn what_a_sibling_deletes_while_a_pull_asks_for_it_by_name_is_nobodys_outside_delete() {
+    let server = Server::here();
+    let front = Front::before(&server.endpoint);
+    let (story, beside) = (Story::behind(&front, &server), Front::before(&server.endpoint));
+    let reader = story.directory("reader");
+    reader.pull().exits(0);
+    reader.file("kept", "1").checkpoint().exits(0);
+    let sibling = story.directory("sibling").with("AWS_ENDPOINT_URL", &beside.endpoint);
+    sibling.pull().exits(0);
+    sibling.file("lock", "").checkpoint().exits(0);
+    // The listing is older than that; head and the mirror are not.
+    front.on(any().op("ListObjectsV2"), Fault::list_without("/lock"));
+    let held = front.hold(any().op("HeadObject").key("/lock").once());
+    let running = reader.start(&["pull"]);
+    held.reached();
+    sibling.remove("lock").checkpoint().exits(0);
+    held.release();
+    running.ends().exits(0);
+    front.heal();
+    assert_eq!(reader.paths(), ["kept"]);
+    // The reader has it from nobody: that it is not here deletes nothing.
+    sibling.file("lock", "").checkpoint().exits(0);
+    reader.file("mine", "1").checkpoint().exits(0);
+    let next = story.directory("next");
+    next.pull().exits(0);
+    assert_eq!(next.paths(), ["kept", "lock", "mine"]);
+}
+
+#[test]
 fn a_listing_with_gaps_deletes_nothing() {
     for server in Server::all_with(&[]) {
         let front = Front::before(&server.endpoint);

@@ -167,7 +167,7 @@ impl Live {
                 if !live.investigate(store).await? {
                     return Ok(Read::Done(Box::new(live)));
                 }
-                // Nor is what one wrote until an object was met that the listing does not have.
+                // Nor is what one wrote, or deleted, until an object was looked for that the listing does not have.
                 now = read_head_since(store, Some(live.head.clone())).await?;
                 if let Some(same) = now.take_if(|now| now.head.snapshot == known) {
                     live.head = same;
@@ -309,7 +309,7 @@ impl Live {
     }
 
     /// Finds out what the objects are that mirror and head do not explain, and which of the missing ones are gone. Says
-    /// whether there are others than were listed.
+    /// whether anything was learnt that the listing did not have: then head may have moved before that.
     async fn investigate(&mut self, store: &Store) -> Result<bool, SyncError> {
         self.read_recent(store).await?;
         self.ask_until_known(store).await
@@ -330,6 +330,8 @@ impl Live {
             }
             first = found.read.keys().next().cloned().or(first);
             let moved = self.read_contents(store, found.read).await?;
+            // A 404, too, is news of whoever has committed since: a sibling's own delete is no outsider's.
+            others |= !unproven.is_empty();
             others |= !moved.is_empty();
             others |= self.look(store, moved.into_iter().chain(unproven).collect()).await?;
         }

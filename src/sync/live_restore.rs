@@ -31,23 +31,28 @@ enum Lies {
 /// What is known of where contents lie.
 struct Places<'a> {
     live: &'a Live,
-    edited: HashMap<Content, (RelPath, ETag)>,
     /// By content; made when somebody asks.
     packed: Option<HashMap<Content, &'a Row>>,
 }
 
 impl<'a> Places<'a> {
     fn new(live: &'a Live) -> Self {
-        Self { live, edited: live.edited(), packed: None }
+        Self { live, packed: None }
     }
 
-    fn of(&mut self, row: &Row) -> Lies {
+    fn of(&mut self, fetch: &Fetch) -> Lies {
+        let row = &fetch.row;
         // An empty file lies in no pack, and so does one whose content was not read yet, however long it is.
         if row.is_stored() && (row.size > 0 || row.hash == Hash::of(b"")) {
             return Lies::Packed(row.clone());
         }
         let Some(content) = Content::of(row) else { return Lies::Nowhere };
-        if let Some((path, etag)) = self.edited.get(&content) {
+        // Its own object and no other: what holds the same now may be replaced before it is read, and then be
+        // something else's content.
+        if let Source::Object { path, .. } = &fetch.from
+            && let Some(edit) = self.live.outside.edits.get(path).filter(|edit| Content::of(edit) == Some(content))
+            && let Some(etag) = &edit.etag
+        {
             return Lies::Object(path.clone(), etag.clone());
         }
         let rows = &self.live.tree.rows;
@@ -93,7 +98,7 @@ impl Restorer<'_> {
         let mut places = Places::new(live);
         let (mut packed, mut objects) = (Vec::new(), Vec::new());
         for fetch in fetches {
-            match (&fetch.from, places.of(&fetch.row)) {
+            match (&fetch.from, places.of(fetch)) {
                 (Source::Local(_), _) => objects.push(fetch.clone()),
                 (_, Lies::Object(path, etag)) => {
                     let from = Source::Object { path, etag: Some(etag) };

@@ -16,12 +16,6 @@ use crate::{
 const HOLDERS: usize = 8;
 
 impl Live {
-    /// The live objects that others wrote, by what they hold.
-    pub(in super::super) fn edited(&self) -> HashMap<Content, (RelPath, ETag)> {
-        let edits = self.outside.edits.iter();
-        edits.filter_map(|(path, row)| Some((Content::of(row)?, (path.clone(), row.etag.clone()?)))).collect()
-    }
-
     /// Live objects that should hold what these paths are to have, the likeliest first.
     pub(in super::super) async fn holders(
         &self,
@@ -38,6 +32,13 @@ impl Live {
         for (path, held) in &read.as_ref().unwrap_or(&self.mirror).rows {
             if contents.contains(&held.content) {
                 mirrored.entry(held.content).or_default().push((path.clone(), held.etag.clone()));
+            }
+        }
+        for (path, row) in self.outside.edits.iter().filter(|(path, _)| !self.outside.unread.contains_key(*path)) {
+            if let (Some(content), Some(etag)) = (Content::of(row), &row.etag)
+                && contents.contains(&content)
+            {
+                mirrored.entry(content).or_default().push((path.clone(), etag.clone()));
             }
         }
         let mut listed: HashMap<RelPath, ETag> = HashMap::new();
