@@ -135,6 +135,18 @@ pub fn import(
             Err(reason) => import.refused.push(RefusedKey { key: object.key.clone(), reason }),
         }
     }
+    // Where the tree has something else by now the directory was removed, and its mark stays what it is: nobody's.
+    markers.retain(|path, object| {
+        let is_replaced = match tree.rows.get(path) {
+            Some(row) if row.kind == Kind::File => files.contains_key(path),
+            Some(row) => row.kind != Kind::Dir,
+            None => false,
+        };
+        if is_replaced {
+            import.hidden_markers.insert(path.clone(), object.etag.clone());
+        }
+        !is_replaced
+    });
     let directories = directories_of(&files, &markers);
     elsewhere.extend(import.ignored.iter().chain(import.hidden.keys()).chain(import.hidden_markers.keys()).cloned());
     files.retain(|path, object| {

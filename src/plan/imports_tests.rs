@@ -215,6 +215,7 @@ proptest! {
             let named = found.refused.iter().any(|refused| refused.key == object.key);
             let taken = object.key.is_empty() && object.size == 0 || RelPath::from_text(text).is_ok_and(|at| {
                 found.ignored.contains(&at)
+                    || found.hidden_markers.contains_key(&at) && tree.get(&at).is_some_and(|row| row.kind != Kind::Dir)
                     || if marker { found.markers.contains_key(&at) } else { found.unread.contains_key(&at) || found.rows.get(&at).is_some_and(|row| row.kind == Kind::File) }
             });
             prop_assert!(named || taken, "{:?}", object.key);

@@ -204,8 +204,8 @@ pub enum Met {
     Done(Option<Held>),
     /// Write the wanted content, over this version or where there is nothing.
     Write(Option<ETag>),
-    /// Delete this version.
-    Delete(ETag),
+    /// Delete this version, which holds this.
+    Delete(Held),
     /// Read the object, and ask again.
     Read,
     /// Nobody of us put it there: leave it, and keep the old row of the mirror.
@@ -235,7 +235,7 @@ pub fn met(step: &Step, mirrored: Option<&Held>, known: &BTreeSet<Content>, ther
     }
     match step.wanted {
         Some(_) => Met::Write(Some(etag.clone())),
-        None => Met::Delete(etag.clone()),
+        None => Met::Delete(Held { etag: etag.clone(), content }),
     }
 }
 
@@ -246,8 +246,8 @@ pub enum Ended {
     Done(Option<Held>),
     /// Somebody else's edit is there.
     Outside,
-    /// These credentials may not delete it.
-    Denied,
+    /// These credentials may not delete it: the version that stays, and what it holds, where that is proven.
+    Denied(Option<Held>),
     /// The server will not have such a key, or not this content: no new object is there, and the catch-up has finished
     /// all the same.
     NameRefused,
@@ -271,8 +271,12 @@ pub fn next_mirror(
             Ended::Done(None) => {
                 next.rows.remove(&step.path);
             }
+            // It is explained from now on: else it would come back as an edit of somebody's.
+            Ended::Denied(Some(held)) => {
+                next.rows.insert(step.path.clone(), held.clone());
+            }
             // A server that has an object there and takes no other still has that one.
-            Ended::Outside | Ended::Denied | Ended::NameRefused => {}
+            Ended::Outside | Ended::Denied(None) | Ended::NameRefused => {}
         }
     }
     next.markers.extend(markers.iter().map(|(path, etag)| (path.clone(), etag.clone())));

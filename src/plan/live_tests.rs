@@ -118,10 +118,10 @@ fn what_is_met_is_done_or_known_or_an_outside_edit() {
         (&delete, object("want", true), Met::Outside),
         // The mirrored version needs no reading.
         (&put, object("mirr", false), Met::Write(Some(etag("mirr")))),
-        (&delete, object("mirr", false), Met::Delete(etag("mirr"))),
+        (&delete, object("mirr", false), Met::Delete(held("mirr"))),
         (&put, object("rece", false), Met::Read),
         (&put, object("rece", true), Met::Write(Some(etag("rece")))),
-        (&delete, object("copy", true), Met::Delete(etag("copy"))),
+        (&delete, object("copy", true), Met::Delete(held("copy"))),
         (&put, object("else", false), Met::Read),
         (&put, object("else", true), Met::Outside),
         (&put, object("another size", false), Met::Outside),
@@ -152,7 +152,7 @@ fn the_object_that_a_new_copy_was_made_of_goes_where_a_directory_has_its_name() 
     let plan = catch_up(&result, &explained, &ALL_WHOLE, Order::ByPath);
     assert_eq!(shown(&plan.first), [at("k", Request::Look)]);
     let known = explained.known(&result, &path("k"));
-    assert_eq!(met(&plan.first[0], None, &known, &object("x", true)), Met::Delete(etag("x")));
+    assert_eq!(met(&plan.first[0], None, &known, &object("x", true)), Met::Delete(held("x")));
     assert_eq!(met(&plan.first[0], None, &known, &object("y", true)), Met::Outside);
 }
 
@@ -175,8 +175,10 @@ fn a_mirror_is_written_only_after_every_step_and_says_facts() {
     assert_eq!(next.markers, [(path("m"), etag(""))].into());
     ended.insert(path("edit"), Ended::NameRefused);
     assert_eq!(next_mirror(&old, &plan, &ended, &none()).unwrap().rows[&path("edit")], held("1"), "it is still there");
-    ended.insert(path("gone"), Ended::Denied);
-    assert!(next_mirror(&old, &plan, &ended, &none()).unwrap().rows.contains_key(&path("gone")));
+    ended.insert(path("gone"), Ended::Denied(None));
+    assert_eq!(next_mirror(&old, &plan, &ended, &none()).unwrap().rows[&path("gone")], held("1"));
+    ended.insert(path("gone"), Ended::Denied(Some(held("2"))));
+    assert_eq!(next_mirror(&old, &plan, &ended, &none()).unwrap().rows[&path("gone")], held("2"), "what was met");
 }
 
 /// Carries a catch-up out on a bucket that honours conditions; `other` edits land before it begins.
@@ -224,7 +226,7 @@ fn carry_out(
                     break;
                 }
                 Met::Write(etag) => Request::Put(etag),
-                Met::Delete(etag) => Request::Delete(etag),
+                Met::Delete(held) => Request::Delete(held.etag),
                 Met::Read => unreachable!("it was read"),
             };
         }

@@ -22,7 +22,9 @@ use self::{
     key::{How, Key, Outcome},
 };
 use super::{
-    Control, SyncError, mirrors,
+    Control, SyncError,
+    hidden::hidden_rows,
+    mirrors,
     packed::Packs,
     remote::{HeadAt, blocking, written},
     room::Room,
@@ -33,7 +35,7 @@ use crate::{
     plan::{self, Order, Step},
     report::{Events, Phase, Progress},
     rows::{ETag, RelPath, Rows},
-    snapshot::{FormatError, HeadState, Mirror, MirrorHeader, SnapshotId, outgrown},
+    snapshot::{FormatError, HeadState, Mirror, MirrorHeader, SnapshotId, Tree, outgrown},
     state::State,
     store::{Put, PutIf, Store, StoreErrorKind},
     worktree::Directory,
@@ -310,7 +312,11 @@ impl CatchingUp<'_> {
                 return Ok((n, Recent::At(rows)));
             }
             let rows = match read_snapshot(self.store, None, id).await {
-                Ok(Some(tree)) => Arc::unwrap_or_clone(tree.whole).rows,
+                Ok(Some(tree)) => {
+                    let Tree { mut rows, removed, .. } = Arc::unwrap_or_clone(tree.whole);
+                    rows.extend(hidden_rows(self.store, &removed).await?);
+                    rows
+                }
                 Ok(None) => Rows::new(),
                 Err(SyncError::Damaged { what, why, .. }) => {
                     tracing::warn!("{what} cannot be read ({why}): every object is looked at");
@@ -407,7 +413,7 @@ fn note(path: &RelPath, how: &How, found: &mut CaughtUp) {
             found.outside.insert(path.clone());
         }
         How::Unseen(why) => tracing::info!("{path} is removed; what may lie there is left as it is: {why}"),
-        How::Denied(etag) => drop(found.not_deleted.insert(path.clone(), etag.clone())),
+        How::Denied(etag, _) => drop(found.not_deleted.insert(path.clone(), etag.clone())),
         How::NameRefused => drop(found.name_refused.insert(path.clone())),
     }
 }

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use super::{
     SyncError,
     commit::{Attempt, Committer},
-    import::hash_object,
+    hidden::hidden_rows,
     live_commit::Theirs,
     packs::{Packer, Wanted},
     publish::{next_head, publish_for},
@@ -104,7 +104,11 @@ pub(super) async fn explain(
 
 /// The live tree as the import found it: which version held which content. What was refused, is ignored or came later
 /// is not in it, and so never deleted.
-pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Mirror {
+///
+/// # Errors
+/// Of an object that these credentials could not delete it could not be found out what it holds. A mirror without it
+/// would make it an edit of somebody's.
+pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Result<Mirror, SyncError> {
     let held = |row: &Row| {
         let content = Content::of(row)?;
         Some(Held { etag: row.etag.clone()?, content })
@@ -112,19 +116,12 @@ pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Mirror
     let rows = theirs.rows.iter().filter_map(|(path, row)| Some((path.clone(), held(row)?)));
     let mut mirror = Mirror { rows: rows.collect(), markers: committer.markers() };
     // An object that these credentials could not delete is explained, so that it does not come back.
-    for (path, etag) in theirs.removed.iter().filter_map(|(path, etag)| Some((path, etag.as_ref()?))) {
-        if mirror.rows.contains_key(path) {
-            continue;
-        }
-        let Ok(Some(meta)) = committer.store.head(&path.to_text()).await else { continue };
-        if meta.etag == *etag
-            && let Ok(Some(hash)) = hash_object(&committer.store, path, etag).await
-        {
-            let content = Content { hash, size: meta.size };
-            mirror.rows.insert(path.clone(), Held { etag: etag.clone(), content });
+    for (path, row) in hidden_rows(&committer.store, &theirs.removed).await? {
+        if let Some(held) = held(&row) {
+            mirror.rows.entry(path).or_insert(held);
         }
     }
-    mirror
+    Ok(mirror)
 }
 
 /// Removes what a process that was killed left on its way from the bucket to packs. Only who has the lock may.

@@ -188,11 +188,15 @@ impl Found {
         }
     }
 
-    /// The empty objects that stand for directories; `None` where nobody looked.
-    pub(super) fn markers(&self) -> Option<&BTreeMap<RelPath, ETag>> {
+    /// The empty objects that stand for directories, those too that stood for one that is removed by now: they are still
+    /// there. `None` where nobody looked.
+    pub(super) fn markers(&self) -> Option<BTreeMap<RelPath, ETag>> {
         match self {
-            Self::Plain(found) => Some(&found.import.markers),
-            Self::Live(live) => live.is_listed().then_some(&live.outside.markers),
+            Self::Plain(found) => {
+                let markers = found.import.markers.iter().chain(&found.import.hidden_markers);
+                Some(markers.map(|(path, etag)| (path.clone(), etag.clone())).collect())
+            }
+            Self::Live(live) => live.is_listed().then(|| live.outside.markers.clone()),
         }
     }
 

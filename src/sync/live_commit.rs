@@ -168,7 +168,17 @@ impl Committer<'_> {
         let mut receipt = Receipt { live_tree, ..receipt };
         self.tell_durable(events, &receipt);
         self.committed = self.committed_files(&theirs.rows, &merged);
-        let imported = if is_live { None } else { Some(first_live::mirror(self, &theirs).await) };
+        let imported = match is_live {
+            true => None,
+            // Without it the catch-up looks at every object.
+            false => match first_live::mirror(self, &theirs).await {
+                Ok(mirror) => Some(mirror),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    None
+                }
+            },
+        };
         self.forget_healed(&damaged, &merged.rows);
         self.settle(&next, ours, noted)?;
         keep_tree(&self.state, &bytes, is_whole);
@@ -183,7 +193,8 @@ impl Committer<'_> {
         // An early commit is followed by the last one at once.
         if quiet || !control.is_last() {
             let at_hand = [(id, &merged.rows)];
-            let theirs_at_hand = head.and_then(|at| at.head.snapshot).map(|id| (id, &theirs.rows));
+            // Of a plain one the rows are not all that it says: its tombstones explain objects, too.
+            let theirs_at_hand = head.filter(|_| is_live).and_then(|at| at.head.snapshot).map(|id| (id, &theirs.rows));
             let at_hand: Vec<(SnapshotId, &Rows)> = at_hand.into_iter().chain(theirs_at_hand).collect();
             if let Some(at) = at {
                 self.follow(attempt, &at, &merged.rows, &at_hand, imported.as_ref(), &mut receipt).await;

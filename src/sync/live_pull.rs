@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     SyncError,
     found::{Ask, Listing},
+    hidden::hidden_rows,
     import::{TRIES, hash_object, object},
     remote::{HeadAt, read_head_since},
     snapshots::{MirrorAt, Snapshot, newest_mirror, read_snapshot},
@@ -416,7 +417,11 @@ impl Live {
         while let Some((id, read)) = trees.next().await {
             let why = match read {
                 Ok(Some(snapshot)) => {
-                    let rows = snapshot.whole.rows.iter();
+                    let mut tombstones = snapshot.whole.removed.clone();
+                    tombstones.retain(|path, _| asked.contains(path));
+                    let hidden = hidden_rows(store, &tombstones).await?;
+                    let rows =
+                        snapshot.whole.rows.iter().filter(|(path, _)| !hidden.contains_key(*path)).chain(&hidden);
                     let rows = rows.filter(|(path, _)| asked.contains(*path) || may_be_copy(path));
                     let rows = rows.filter(|(path, row)| {
                         missing.contains(*path)

@@ -17,6 +17,7 @@ mod first_live;
 mod found;
 mod groups;
 mod healing;
+mod hidden;
 mod history;
 mod import;
 mod inventory;

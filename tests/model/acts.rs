@@ -533,7 +533,7 @@ async fn catch_up_to(shared: &Shared, me: usize, id: Id) {
                     break;
                 }
                 Met::Write(tag) => request = Request::Put(tag),
-                Met::Delete(tag) => request = Request::Delete(tag),
+                Met::Delete(held) => request = Request::Delete(held.etag),
                 // Off: whatever is there is overwritten.
                 Met::Outside | Met::Read if !outside_rule => {
                     let There::Object { etag, .. } = there else { return };

@@ -88,7 +88,11 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "2.6",
         "an outside edit keeps its old mirror row",
-        &[(LIVE, "Ended::Outside | Ended::Denied | Ended::NameRefused => «{}»", "{ next.rows.remove(&step.path); }")],
+        &[(
+            LIVE,
+            "Ended::Outside | Ended::Denied(None) | Ended::NameRefused => «{}»",
+            "{ next.rows.remove(&step.path); }",
+        )],
         ("lib", "sync::catch_up::tests::an_outside_edit_is_left_alone_and_keeps_its_old_row"),
     ),
     rule(

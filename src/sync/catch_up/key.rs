@@ -60,8 +60,8 @@ pub(super) enum Outcome {
 pub(super) enum How {
     Done(Option<Held>),
     Outside,
-    /// With the version that should be gone.
-    Denied(ETag),
+    /// With the version that should be gone, and what it holds, where that is proven.
+    Denied(ETag, Option<Held>),
     NameRefused,
     /// It should be gone, and nobody can look whether it is: why.
     Unseen(String),
@@ -72,7 +72,7 @@ impl From<How> for Ended {
         match how {
             How::Done(held) => Self::Done(held),
             How::Outside | How::Unseen(_) => Self::Outside,
-            How::Denied(_) => Self::Denied,
+            How::Denied(_, held) => Self::Denied(held),
             How::NameRefused => Self::NameRefused,
         }
     }
@@ -110,13 +110,24 @@ impl Key<'_> {
         let mut pause = PAUSE;
         let mut why = None;
         let mut sent = Vec::new();
+        let (mut proven, mut denied) = (None::<Held>, None);
         for _ in 0..TRIES {
             if !self.watch.is_still().await? {
                 return Ok(Outcome::Not);
             }
             let answer = match &request {
                 Request::Put(expected) => self.put(step, expected.as_ref(), &mut content).await?,
-                Request::Delete(etag) => self.delete(&step.path, etag).await?,
+                Request::Delete(etag) => {
+                    let held = proven.as_ref().or(self.known.mirrored(&step.path)).filter(|held| held.etag == *etag);
+                    match self.delete(&step.path, etag, held).await? {
+                        // Who refuses does not say which version is there.
+                        Answer::Ended(how @ How::Denied(..)) if proven.is_none() && self.may_be_newer(step) => {
+                            denied = Some(how);
+                            Answer::Look
+                        }
+                        answer => answer,
+                    }
+                }
                 Request::Look => Answer::Look,
             };
             let is_look = request == Request::Look;
@@ -141,9 +152,16 @@ impl Key<'_> {
                 Ok(Met::Done(held)) => return Ok(Outcome::Ended(How::Done(held))),
                 Ok(Met::Outside) => return Ok(Outcome::Ended(How::Outside)),
                 Ok(Met::Write(etag)) => Request::Put(etag),
-                Ok(Met::Delete(etag)) => Request::Delete(etag),
+                Ok(Met::Delete(held)) => Request::Delete(proven.insert(held).etag.clone()),
                 // It keeps becoming another one.
                 Ok(Met::Read) => Request::Look,
+                Err(SyncError::Store(error))
+                    if is_refusal(&error)
+                        && let Some(how) = denied =>
+                {
+                    tracing::debug!("{error}");
+                    return Ok(Outcome::Ended(how));
+                }
                 Err(SyncError::Store(error)) if is_refusal(&error) => match self.unseen(step, &sent, &error) {
                     Ok(request) => request,
                     Err(outcome) => return Ok(outcome),
@@ -185,6 +203,12 @@ impl Key<'_> {
     fn looks_first(&self, step: &Step) -> bool {
         let (Request::Put(expected), Some(wanted)) = (&step.request, step.wanted) else { return false };
         wanted.size > WHOLE || self.sent.has(&step.path) || expected.is_none() && self.known.was_there(&step.path)
+    }
+
+    /// Whether a snapshot since the mirror may have put something else there.
+    fn may_be_newer(&self, step: &Step) -> bool {
+        let mirrored = self.known.mirrored(&step.path).map(|held| held.content);
+        self.known.contents(&step.path).into_iter().any(|content| Some(content) != mirrored)
     }
 
     async fn put<'r>(
@@ -297,13 +321,13 @@ impl Key<'_> {
         Ok(read.filter(|outgoing| outgoing.row.same_content(row)))
     }
 
-    async fn delete(&self, path: &RelPath, etag: &ETag) -> Result<Answer, SyncError> {
+    async fn delete(&self, path: &RelPath, etag: &ETag, held: Option<&Held>) -> Result<Answer, SyncError> {
         Ok(match self.store.delete(&path.to_text(), Some(etag)).await {
             Ok(Deleted::Done | Deleted::Absent) => Answer::Ended(How::Done(None)),
             Ok(Deleted::Refused) => Answer::Look,
             Ok(Deleted::Denied(error)) => {
                 tracing::warn!("{error}");
-                Answer::Ended(How::Denied(etag.clone()))
+                Answer::Ended(How::Denied(etag.clone(), held.cloned()))
             }
             // The look that goes before it was refused.
             Err(error) if is_refusal(&error) => Answer::Look,

@@ -98,7 +98,7 @@ impl Puller<'_> {
         let is_tombstone = head.is_some_and(|at| at.head.state == HeadState::Deleted);
         let before = self.past.mine.as_ref().filter(|mine| mine.workspace == self.url);
         let markers = match (self.found.markers(), before) {
-            (Some(markers), _) => named_versions(markers),
+            (Some(markers), _) => named_versions(&markers),
             (None, before) => before.map(|mine| mine.markers.clone()).unwrap_or_default(),
         };
         let live = self.found.live();
