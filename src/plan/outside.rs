@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Base, Content, Explained, ImportOptions, Merged, Object, Refusal, RefusedKey, Unread, copies::has_below,
+    Base, Content, Explained, Held, ImportOptions, Merged, Object, Refusal, RefusedKey, Unread, copies::has_below,
     imports::read_key, merge3,
 };
 use crate::rows::{ETag, Hash, Kind, RelPath, Row, Rows};
@@ -88,24 +88,32 @@ pub fn outside(
             Err(reason) => found.refused.push(RefusedKey { key: object.key.clone(), reason }),
         }
     }
-    let directories: BTreeSet<RelPath> =
-        files.keys().flat_map(RelPath::ancestors).chain(found.markers.keys().cloned()).collect();
+    let mut met = Vec::new();
+    let mut directories: BTreeSet<RelPath> = BTreeSet::new();
     for (path, object) in files {
-        if explained
-            .mirror
-            .rows
-            .get(&path)
-            .is_some_and(|held| held.etag == object.etag && held.content.size == object.size)
-        {
-            continue;
+        let as_mirrored = |held: &Held| held.etag == object.etag && held.content.size == object.size;
+        let mut is_ours = explained.mirror.rows.get(&path).is_some_and(as_mirrored);
+        let mut about = None;
+        if !is_ours {
+            let known = explained.known(head, &path);
+            let read = contents.get(&path).filter(|(etag, _)| *etag == object.etag).map(|(_, hash)| *hash);
+            let hash = read.or_else(|| explained.held(&path, &object.etag, object.size));
+            let content = hash.map(|hash| Content { hash, size: object.size });
+            is_ours = content.is_some_and(|content| known.contains(&content));
+            about = Some((hash, known));
         }
-        let known = explained.known(head, &path);
-        let read = contents.get(&path).filter(|(etag, _)| *etag == object.etag).map(|(_, hash)| *hash);
-        let hash = read.or_else(|| explained.held(&path, &object.etag, object.size));
-        let content = hash.map(|hash| Content { hash, size: object.size });
-        if content.is_some_and(|content| known.contains(&content)) {
-            continue;
+        // What is left of a file that head has no more stands in nobody's way.
+        if !is_ours || Content::at(head, &path).is_some() {
+            directories.extend(path.ancestors());
         }
+        if let Some((hash, known)) = about.filter(|_| !is_ours) {
+            met.push((path, object, hash, known));
+        }
+    }
+    let is_dir = |path: &RelPath| head.get(path).is_some_and(|row| row.kind == Kind::Dir);
+    let marked = found.markers.keys().filter(|path| is_dir(path) || found.edits.contains_key(*path));
+    directories.extend(marked.cloned());
+    for (path, object, hash, known) in met {
         let may_be_known = hash.is_none() && known.iter().any(|known| known.size == object.size);
         if directories.contains(&path) && !may_be_known {
             // There is no directory entry for it.

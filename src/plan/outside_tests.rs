@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::plan::{
-    Held, Mirror, Whose,
+    Mirror, Whose,
     tables::{any_table, dir, etag, file, path, shown, table},
 };
 
@@ -105,6 +105,27 @@ fn a_file_in_the_way_of_a_directory_is_refused_unless_a_recent_snapshot_had_it()
     assert_eq!(refused(&of("2")), ["d"], "a late write of stopover's own");
     assert_eq!(refused(&of("3")), ["d", "f"], "an edit of somebody else's");
     assert!(of("2").read.is_empty() && of("3").read.is_empty() && of("3").edits.is_empty());
+}
+
+#[test]
+fn what_is_left_of_a_directory_that_head_has_no_more_is_in_nobodys_way() {
+    let head = table(&[("marked", file("1")), ("was", file("1")), ("late", file("1"))]);
+    let before = table(&[("late/x", Row { etag: None, ..file("2") })]);
+    // A delete that was denied is mirrored still, and so is the mark of a folder.
+    let mut mirror = mirror_of(&table(&[("marked", file("1")), ("was", file("1")), ("was/x", file("1"))]));
+    mirror.markers.insert(path("marked"), etag(""));
+    let recent = [&before];
+    let explained = explained(&mirror, &recent);
+    let left = [object("marked/", ""), object("was/x", "1"), object("late/x", "2")];
+    let edited = ["marked", "was", "late"].map(|key| object(key, "edited"));
+    let objects = [left, edited.clone()].concat();
+    let found = looked(&objects, &head, &explained, &contents(&objects));
+    assert!(found.refused.is_empty() && found.read.is_empty(), "{found:?}");
+    assert_eq!(found.edits.keys().map(ToString::to_string).collect::<Vec<_>>(), ["late", "marked", "was"]);
+    // What somebody puts there now is a directory's.
+    let objects = [&edited[1..2], &[object("was/new", "n")]].concat();
+    let found = looked(&objects, &head, &explained, &contents(&objects));
+    assert_eq!(found.in_the_way().collect::<Vec<_>>(), [path("was")]);
 }
 
 #[test]

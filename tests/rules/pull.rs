@@ -54,7 +54,11 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "3.2",
         "what a recent snapshot had at a key is no edit of others",
-        &[(OUTSIDE, "if «content.is_some_and(|content| known.contains(&content))» {", "{ let _ = content; false }")],
+        &[(
+            OUTSIDE,
+            "is_ours = «content.is_some_and(|content| known.contains(&content))»;",
+            "{ let _ = content; false }",
+        )],
         ("live_pull", "a_catch_up_on_its_way_is_nobodys_edit"),
     ),
     rule(
