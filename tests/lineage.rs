@@ -5,7 +5,7 @@
 mod support;
 
 use support::{
-    front::{Class, Front, any},
+    front::{Class, Fault, Front, any},
     servers::Server,
     story::{Directory, Running, Story, until},
 };
@@ -194,4 +194,35 @@ fn a_plain_container_that_lost_its_notes_deletes_nothing_that_it_did_not_take_in
     let text = |path: &str| story.object_text(path);
     assert_eq!((text("a.txt").as_str(), text("late.txt").as_str()), ("2", "late\n"));
     assert_eq!((text("again.txt").as_str(), text("edited.txt").as_str()), ("precious", "by somebody else"));
+}
+
+#[test]
+fn what_a_restore_could_not_write_is_deleted_by_no_container_that_lost_its_notes() {
+    for loses in [false, true] {
+        let server = Server::here();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        live(&story);
+        let writer = story.directory("writer");
+        writer.pull().exits(0);
+        let before: Vec<String> = story.outsider.keys("");
+        writer.file("denied.txt", "there").checkpoint().exits(0);
+        let mut packs = story.outsider.keys("");
+        packs.retain(|key| key.contains(".stopover/packs/") && !before.contains(key));
+        front.on(any().op("GetObject").key(&packs[0]), Fault::DENIED);
+        front.on(any().op("GetObject").key("/denied.txt"), Fault::DENIED);
+        let directory = story.directory("part").with("STOPOVER_CHECKPOINT", "off").flag(&["--allow-partial"]);
+        let running = directory.start_run(&["sh", "-c", WAIT]);
+        running.prints("runs");
+        front.heal();
+        if loses {
+            lose_notes(&directory);
+        }
+        running.term();
+        running.ends().exits(0);
+        assert!(directory.has("late.txt") && !directory.has("denied.txt"));
+        let next = next(&story);
+        assert_eq!(next.text("denied.txt"), "there", "loses its notes: {loses}");
+        assert!(next.has("late.txt") && next.has("b/c.txt"));
+    }
 }

@@ -48,6 +48,7 @@ impl Pull {
         let base = pulled.base.as_deref().unwrap_or("-");
         let mut words = vec![base.to_owned(), device.to_string(), inode.to_string()];
         words.extend(pulled.restored.snapshot.is_none().then(|| "plain".to_owned()));
+        words.extend(pulled.part.then(|| "part".to_owned()));
         words.extend(pulled.birth.as_ref().map(|id| format!("birth={id}")));
         words.extend(pulled.tombstone.as_ref().map(|hash| format!("tombstone={hash}")));
         let report = serde_json::to_string(&pulled.restored).map_err(Failure::failed)?;

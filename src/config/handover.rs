@@ -25,9 +25,13 @@ impl Handover {
         for (name, text) in [("pulled", &self.pulled), ("birth", &self.birth), ("tombstone", &self.tombstone)] {
             words.extend(text.as_ref().map(|text| format!("{name}={text}")));
         }
-        for (name, is_said) in
-            [("plain", self.plain), ("ready", self.ready), ("app-alive", self.app_alive), ("look", self.look)]
-        {
+        for (name, is_said) in [
+            ("plain", self.plain),
+            ("part", self.part),
+            ("ready", self.ready),
+            ("app-alive", self.app_alive),
+            ("look", self.look),
+        ] {
             words.extend(is_said.then(|| name.to_owned()));
         }
         words.join(",")
@@ -61,6 +65,7 @@ impl Handover {
                 "birth" if !value.is_empty() => handover.birth = Some(value.to_owned()),
                 "tombstone" if !value.is_empty() => handover.tombstone = Some(value.to_owned()),
                 "plain" if value.is_empty() => handover.plain = true,
+                "part" if value.is_empty() => handover.part = true,
                 "ready" if value.is_empty() => handover.ready = true,
                 "app-alive" if value.is_empty() => handover.app_alive = true,
                 "look" if value.is_empty() => handover.look = true,
@@ -83,13 +88,13 @@ mod tests {
             directory in proptest::option::of(any::<(u64, u64)>()),
             [pulled, birth] in proptest::array::uniform2(proptest::option::of("[0-9]{10}-[0-9a-f]{12}")),
             tombstone in proptest::option::of("[0-9a-f]{64}"),
-            [plain, ready, app_alive, look]: [bool; 4],
+            [plain, part, ready, app_alive, look]: [bool; 5],
             user in proptest::option::of(any::<(u32, u32)>()),
         ) {
             let [status, receipt, credentials, control] = fds;
             let handover = Handover {
-                status, receipt, credentials, control, ready, pulled, plain, birth, tombstone, directory, app_alive,
-                look, user,
+                status, receipt, credentials, control, ready, pulled, plain, part, birth, tombstone, directory,
+                app_alive, look, user,
             };
             prop_assert_eq!(Handover::from_words(&handover.to_words()), Ok(handover));
         }

@@ -336,6 +336,8 @@ pub struct Handover {
     pub pulled: Option<String>,
     /// Whether that one is a plain workspace's, so that what was restored is an import and not its tree.
     pub plain: bool,
+    /// Whether not all of that one was written, so that it does not say what the directory took in.
+    pub part: bool,
     /// The birth of the workspace that was restored, if it had a snapshot.
     pub birth: Option<String>,
     /// The hash of the ETag of the tombstone that the restore began from, if it was one: 64 hex digits.

@@ -218,6 +218,7 @@ impl Life<'_> {
             ready: true,
             pulled: pulled.snapshot.clone(),
             plain: pulled.plain,
+            part: pulled.part,
             birth: pulled.birth.clone(),
             tombstone: pulled.tombstone.clone(),
             directory: pulled.directory,

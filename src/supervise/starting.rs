@@ -39,6 +39,8 @@ pub(super) struct Pulled {
     pub(super) snapshot: Option<String>,
     /// The workspace is plain: the snapshot is for commits alone.
     pub(super) plain: bool,
+    /// Not all of the snapshot was written: it does not say what the directory took in.
+    pub(super) part: bool,
     pub(super) directory: Option<(u64, u64)>,
     /// The birth of the workspace, and the mark of the tombstone that was found instead of one: for commits to compare.
     pub(super) birth: Option<String>,
@@ -401,7 +403,7 @@ fn record(bytes: &[u8]) -> Record {
     Record { report, assigned, command: words.map(owned).collect() }
 }
 
-/// `SNAPSHOT-or-dash DEV INODE`, then any of `plain` (users are told of no snapshot), `birth=ID` and `tombstone=MARK`,
+/// `SNAPSHOT-or-dash DEV INODE`, then any of `plain` (users are told of no snapshot), `part` (not all of it was written), `birth=ID` and `tombstone=MARK`,
 /// then JSON from the next line on.
 fn parse(bytes: Vec<u8>) -> Pulled {
     let Ok(text) = String::from_utf8(bytes) else { return Pulled::default() };
@@ -418,6 +420,7 @@ fn parse(bytes: Vec<u8>) -> Pulled {
     for word in words {
         match word.split_once('=') {
             None if word == "plain" => pulled.plain = true,
+            None if word == "part" => pulled.part = true,
             Some(("birth", id)) => pulled.birth = Some(id.to_owned()),
             Some(("tombstone", mark)) => pulled.tombstone = Some(mark.to_owned()),
             _ => {}
@@ -450,6 +453,7 @@ mod tests {
         assert_eq!(pulled.directory, Some((65024, 12)));
         assert_eq!(pulled.report.as_deref(), Some("{\"files\":1}"));
         assert!(!pulled.plain && parse(b"0000000041-0123456789ab 1 2 plain\n{}".to_vec()).plain);
+        assert!(!pulled.part && parse(b"0000000041-0123456789ab 1 2 part\n{}".to_vec()).part);
         assert_eq!(parse(b"- 1 2\n{}".to_vec()).snapshot, None);
         let born = parse(b"0000000041-0123456789ab 1 2 plain birth=0000000001-000000000000\n{}".to_vec());
         assert!(born.plain && born.birth.as_deref() == Some("0000000001-000000000000") && born.tombstone.is_none());

@@ -201,8 +201,9 @@ pub(super) async fn remember(
         mine.snapshot = Some(pulled.to_string());
         mine.seen = Some(pulled.to_string());
         mine.seq = pulled.seq();
-        // The tree of a plain workspace tells what a commit found, not what the import of this directory took in.
-        rows = tree.filter(|_| !handover.plain).map(|tree| tree.whole.rows.clone());
+        // The tree of a plain workspace tells what a commit found, not what the import of this directory took in; and
+        // what a restore did not write was not taken in: that it is not here deletes nothing.
+        rows = tree.filter(|_| !handover.plain && !handover.part).map(|tree| tree.whole.rows.clone());
     } else if let Some(mark) = &handover.tombstone {
         let etag = read_head(store).await?.map(|at| at.etag.as_str().to_owned());
         mine.tombstone = etag.filter(|etag| Hash::of(etag.as_bytes()).to_string() == *mark);

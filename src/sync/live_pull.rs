@@ -330,9 +330,9 @@ impl Live {
                 return Ok(others);
             }
             first = found.read.keys().next().cloned().or(first);
-            let moved = self.read_contents(store, found.read).await?;
             // A 404, too, is news of whoever has committed since: a sibling's own delete is no outsider's.
             others |= !unproven.is_empty();
+            let moved = self.read_contents(store, found.read).await?;
             others |= !moved.is_empty();
             others |= self.look(store, moved.into_iter().chain(unproven).collect()).await?;
         }

@@ -51,6 +51,8 @@ pub struct Pulled {
     pub birth: Option<String>,
     /// The hash of the ETag of the tombstone that this began from, if it was one.
     pub tombstone: Option<String>,
+    /// Not all of the snapshot was written: something was refused, left alone, or is in the state directory's place.
+    pub part: bool,
     /// Device and inode of the directory.
     pub directory: (u64, u64),
     /// The line that can be checked.
@@ -144,10 +146,10 @@ async fn pull_untimed(
         let (scan, found) = futures_util::future::try_join(local_scan, look(&store, &ask)).await?;
         let url = url.clone();
         // What the first try wrote was not there before it.
+        let makes_equal = guarded && config.call.delete;
         let guarded = guarded && first;
         let (store, dir) = (&store, &dir);
         let mut puller = Puller { guarded, makes_equal, config, setting, store, dir, past, found, scan, url, begun };
-        let makes_equal = guarded && config.call.delete;
         puller.settle(state.as_ref())?;
         puller.check_guards()?;
         // What was written stays: the next try finds it.
@@ -211,7 +213,16 @@ async fn dry_run_into_nothing(config: &Config, begun: Instant) -> Result<Pulled,
     };
     let proof = format!("would restore {files} files, {bytes} bytes to {}", config.dir.display());
     let restored = restored.bounded();
-    Ok(Pulled { restored, base: None, birth: None, tombstone: None, directory: (0, 0), proof, exit: Exit::Success })
+    Ok(Pulled {
+        restored,
+        base: None,
+        birth: None,
+        tombstone: None,
+        part: false,
+        directory: (0, 0),
+        proof,
+        exit: Exit::Success,
+    })
 }
 
 fn snapshot_of(head: Option<&HeadAt>) -> Option<String> {
@@ -222,6 +233,9 @@ fn snapshot_of(head: Option<&HeadAt>) -> Option<String> {
 struct Puller<'a> {
     /// Whether files that differ may only be replaced when asked for (`download`).
     guarded: bool,
+    /// Whether what was made or kept here goes, too, where the workspace does not have it (`download --delete`). A
+    /// container may have been killed before it committed that.
+    makes_equal: bool,
     config: &'a Config,
     setting: &'a Setting,
     store: &'a Store,
@@ -233,9 +247,6 @@ struct Puller<'a> {
     begun: Instant,
 }
 
-    /// Whether what was made or kept here goes, too, where the workspace does not have it (`download --delete`). A
-    /// container may have been killed before it committed that.
-    makes_equal: bool,
 impl Puller<'_> {
     /// A commit whose reply was lost may be in the head that was read.
     fn settle(&mut self, state: Option<&State>) -> Result<(), SyncError> {
@@ -382,7 +393,9 @@ impl Puller<'_> {
         let edits = self.edits_taken_in(&merged, &plan, &done);
         self.note(state, &taken_in, edits, &done, flushed)?;
         events.ready();
-        Ok(Some(self.report(&done, &taken_in, None)))
+        let mut pulled = self.report(&done, &taken_in, None);
+        pulled.part |= !plan.kept.is_empty();
+        Ok(Some(pulled))
     }
 
     /// What is on the disk, also where the rules ignore it and the workspace has it.
@@ -528,6 +541,7 @@ impl Puller<'_> {
             base: snapshot_of(head),
             birth: heads.map(|at| at.head.birth.to_string()),
             tombstone: stones.map(|at| Hash::of(at.etag.as_str().as_bytes()).to_string()),
+            part: exit != Exit::Success || !done.vanished.is_empty(),
             directory: self.dir.identity(),
             proof,
             exit,
