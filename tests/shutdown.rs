@@ -512,3 +512,37 @@ fn what_is_expected_of_the_workspace_is_a_guard() {
     existing().run(&touch).exits(0);
     assert!(mark.exists());
 }
+
+#[test]
+fn an_early_commit_that_hangs_leaves_the_last_one_its_time() {
+    for is_live in [true, false] {
+        let server = Server::here();
+        let front = Front::before(&server.endpoint);
+        let story = Story::behind(&front, &server);
+        if is_live {
+            let before = story.directory("before");
+            before.pull().exits(0);
+            before.file("a.txt", "1").checkpoint().exits(0);
+        }
+        let directory = story.directory("container").with("STOPOVER_CHECKPOINT", "off");
+        let directory = directory.with("STOPOVER_STOP_TIMEOUT", "40s");
+        let script = format!(
+            "trap 'until [ -e go ]; do sleep 0.02; done; echo late > late.txt; exit 0' TERM; echo runs; {WAIT}"
+        );
+        let run = directory.start_run(&["sh", "-c", &script]);
+        run.prints("runs");
+        directory.file("early.txt", "early");
+        let held = front.hold(any().op("PutObject").class(if is_live { Class::Pack } else { Class::Live }).once());
+        let told = Instant::now();
+        run.term();
+        held.reached();
+        directory.file("go", "");
+        run.ends().exits(0).says("everything is stored");
+        // A quarter of what was left, and not the half minute that a request may take.
+        assert!(told.elapsed() < Duration::from_secs(25), "{:?}", told.elapsed());
+        held.abandon();
+        let next = story.directory("next");
+        next.pull().exits(0);
+        assert_eq!((next.text("early.txt"), next.text("late.txt")), ("early".into(), "late\n".into()));
+    }
+}

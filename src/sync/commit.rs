@@ -80,7 +80,7 @@ pub async fn commit(
     // The early one must not be waited for when the app is gone: what it uploaded counts all the same.
     let mut early = None;
     if !control.app_is_gone() {
-        match committer.commit(false, &control, events).await {
+        match committer.commit(false, &control.of_early(), events).await {
             Ok(receipt) => early = Some(receipt),
             Err(error @ (SyncError::Guard(_) | SyncError::Deleted(..) | SyncError::Newer(_))) => return Err(error),
             Err(error) => tracing::warn!("the early commit failed and is tried again: {error}"),

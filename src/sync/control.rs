@@ -13,11 +13,15 @@ use crate::plan::reserve_for_head;
 
 /// So long before the deadline a commit that is stuck says what it could not store.
 const LAST_WORDS: Duration = Duration::from_millis(750);
+/// What is on its way for the early commit when the app ends may take this part of the time that is left.
+const EARLY_PART: u32 = 4;
 
 /// The last commit's instructions; by default there are none (a checkpoint, a person's commit).
 #[derive(Clone, Debug, Default)]
 pub struct Control {
     listening: Option<Listening>,
+    /// This is about the early part of the last commit, while the app still lives.
+    is_early: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -52,7 +56,12 @@ impl Control {
             let _ = told_gone.send(true);
         });
         let reserve = Arc::new(Mutex::new(reserve_for_head(Duration::ZERO)));
-        Self { listening: Some(Listening { gone, deadline, reserve }) }
+        Self { listening: Some(Listening { gone, deadline, reserve }), is_early: false }
+    }
+
+    /// The same for the part that begins before the app has ended.
+    pub(super) fn of_early(&self) -> Self {
+        Self { is_early: true, ..self.clone() }
     }
 
     /// Whether this is the last commit.
@@ -85,9 +94,20 @@ impl Control {
         }
     }
 
-    /// Waits until no put may begin any more; for ever where there is no deadline.
+    /// Waits until no put may begin any more; for ever where there is no deadline. An early commit that waits for a
+    /// server which does not answer must leave the last one time of its own.
     pub(super) async fn until_time_is_up(&self) {
-        self.until(Listening::reserve).await;
+        tokio::select! {
+            () = self.until(Listening::reserve) => {}
+            () = self.until_early_is_late(), if self.is_early => {}
+        }
+    }
+
+    async fn until_early_is_late(&self) {
+        self.wait_until_app_is_gone().await;
+        let deadline = self.listening.as_ref().and_then(|listening| *listening.deadline.borrow());
+        let Some(deadline) = deadline else { return std::future::pending().await };
+        tokio::time::sleep(deadline.saturating_duration_since(Instant::now()) / EARLY_PART).await;
     }
 
     /// Waits until there is hardly time left but to say what happened; for ever where there is no deadline.
@@ -149,6 +169,23 @@ mod tests {
 
     use super::*;
     use std::{io::Write, os::fd::OwnedFd};
+
+    #[tokio::test]
+    async fn an_early_commit_that_hangs_leaves_most_of_the_time_that_is_left() {
+        let (read, mut write) = std::io::pipe().unwrap();
+        let control = Control::listen(File::from(OwnedFd::from(read)), true);
+        let deadline = crate::sys::poll::monotonic() + Duration::from_secs(8);
+        let mut message = vec![b'D'];
+        message.extend(u64::try_from(deadline.as_nanos()).unwrap().to_le_bytes());
+        write.write_all(&message).unwrap();
+        let early = control.of_early();
+        let waiting = tokio::spawn(async move { early.until_time_is_up().await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(write);
+        waiting.await.unwrap();
+        assert!(control.app_is_gone() && !control.time_is_up(), "the last commit has its time");
+    }
 
     #[tokio::test]
     async fn the_deadline_is_heard_and_the_end_of_the_pipe_is_the_end_of_the_app() {

@@ -142,6 +142,9 @@ impl Committer<'_> {
             }
             // Too late for that pack: a smaller tree, under a name of its own.
             packed.forget_lost(&self.known);
+            if !quiet && control.app_is_gone() && !control.time_is_up() {
+                return Ok(Some(self.receipt(&theirs.rows, &merged, &local, quiet, None)));
+            }
             id = SnapshotId::new(id.seq(), random()?);
         };
         let counts = counts(&theirs.rows, &tree.rows, quiet, tree.header.partial);
