@@ -97,6 +97,24 @@ pub(super) const RULES: &[Rule] = &[
     ),
     rule(
         "2.7",
+        "what may not be deleted is mirrored as it was met",
+        &[(KEY, "How::Denied(_, held) => Self::Denied(«held»),", "held.and(None)")],
+        ("tombstones", "what_was_removed_before_a_mirror_had_it_and_may_not_be_deleted_stays_removed"),
+    ),
+    rule(
+        "2.7",
+        "who refuses a delete does not say which version is there",
+        &[(KEY, "if proven.is_none() && «self.may_be_newer(step)» => {", "{ let _ = self.may_be_newer(step); false }")],
+        ("tombstones", "what_was_removed_before_a_mirror_had_it_and_may_not_be_deleted_stays_removed"),
+    ),
+    rule(
+        "2.6",
+        "the tombstones of a plain snapshot explain objects to a catch-up",
+        &[(CATCH_UP, "rows.extend(«hidden_rows(self.store, &removed).await?»);", "{ let _ = removed; Rows::new() }")],
+        ("tombstones", "what_a_plain_container_could_not_delete_stays_removed_until_the_first_mirror_says_so"),
+    ),
+    rule(
+        "2.7",
         "a mirror is written only when every step has ended",
         &[(LIVE, "match «ended.get(&step.path)?» {", "ended.get(&step.path).unwrap_or(&Ended::Outside)")],
         (

@@ -265,7 +265,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "8, I8",
         "the early commit of a stop is not quiet",
-        &[(COMMIT, "match committer.commit(«false», &control, events).await {", "true")],
+        &[(COMMIT, "match committer.commit(«false», &control.of_early(), events).await {", "true")],
         ("evidence", "what_an_early_commit_merged_is_neither_taken_in_nor_quiet"),
     ),
     // Whose directory this is.
@@ -290,8 +290,20 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "2",
         "after an import there is no base for who lost his notes",
-        &[(NOTES, "tree.filter(|_| «!handover.plain»)", "true")],
+        &[(NOTES, "tree.filter(|_| «!handover.plain» && !handover.part)", "true")],
         ("lineage", "a_plain_container_that_lost_its_notes_deletes_nothing_that_it_did_not_take_in"),
+    ),
+    rule(
+        "2",
+        "what a restore did not write is no base for who lost his notes",
+        &[(NOTES, "tree.filter(|_| !handover.plain && «!handover.part»)", "true")],
+        ("lineage", "what_a_restore_could_not_write_is_deleted_by_no_container_that_lost_its_notes"),
+    ),
+    rule(
+        "2",
+        "an early commit without an answer leaves the last one its time",
+        &[("src/sync/control.rs", "() = self.until_early_is_late(), if «self.is_early» => {}", "false")],
+        ("lib", "sync::control::tests::an_early_commit_that_hangs_leaves_most_of_the_time_that_is_left"),
     ),
     // What comes of what a pull took in.
     rule(

@@ -74,6 +74,40 @@ pub(super) const RULES: &[Rule] = &[
         ("live_tree", "a_zombie_that_wakes_before_any_request_of_its_catch_up_changes_nothing_of_its_siblings"),
     ),
     rule(
+        "3.2",
+        "what is left of a directory that head has no more is in nobodys way",
+        &[(OUTSIDE, "if !is_ours || «Content::at(head, &path).is_some()» {", "true")],
+        ("lib", "plan::outside::tests::what_is_left_of_a_directory_that_head_has_no_more_is_in_nobodys_way"),
+    ),
+    rule(
+        "3.2",
+        "the tombstones of a plain snapshot explain objects to a pull",
+        &[(LIVE_PULL, "let hidden = «hidden_rows(store, &tombstones).await?»;", "{ let _ = tombstones; Rows::new() }")],
+        ("tombstones", "what_a_plain_container_could_not_delete_stays_removed_until_the_first_mirror_says_so"),
+    ),
+    rule(
+        "3.1",
+        "after a 404 head is read once more",
+        &[(LIVE_PULL, "others |= «!unproven.is_empty()»;", "{ let _ = &unproven; false }")],
+        ("live_pull", "what_a_sibling_deletes_while_a_pull_asks_for_it_by_name_is_nobodys_outside_delete"),
+    ),
+    rule(
+        "3.4",
+        "an edit of others is read from its own object",
+        &[(
+            "src/sync/live_restore.rs",
+            "&& let Some(edit) = «self.live.outside.edits.get(path)».filter(",
+            "{ let _ = path; self.live.outside.edits.values().find(|edit| Content::of(edit) == Some(content)) }",
+        )],
+        ("live_pull", "an_edit_that_is_replaced_while_it_is_fetched_is_the_content_of_no_other"),
+    ),
+    rule(
+        "3",
+        "a mark in the place of which the tree has something else is no folder",
+        &[("src/plan/imports.rs", "        «!is_replaced»\n    });", "true")],
+        ("tombstones", "what_took_the_place_of_a_marked_folder_is_restored"),
+    ),
+    rule(
         "3.3",
         "what is missing is deleted only where head has the mirrored row",
         &[(OUTSIDE, "&& «unchanged(head)»", "true")],
