@@ -47,9 +47,10 @@ impl<'a> Places<'a> {
             return Lies::Packed(row.clone());
         }
         let Some(content) = Content::of(row) else { return Lies::Nowhere };
-        // Its own object and no other: what holds the same now may be replaced before it is read, and then be
-        // something else's content.
+        // Its own object and no other, or the one that it is a copy of: what holds the same now may be replaced before it
+        // is read, and then be something else's content.
         if let Source::Object { path, .. } = &fetch.from
+            && let path = self.live.original(path)
             && let Some(edit) = self.live.outside.edits.get(path).filter(|edit| Content::of(edit) == Some(content))
             && let Some(etag) = &edit.etag
         {

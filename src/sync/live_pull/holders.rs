@@ -7,7 +7,7 @@ use super::{
     Live, as_planned,
 };
 use crate::{
-    plan::Content,
+    plan::{Content, Whose},
     rows::{ETag, RelPath, Row},
     store::Store,
 };
@@ -16,6 +16,13 @@ use crate::{
 const HOLDERS: usize = 8;
 
 impl Live {
+    /// Where the object lies that `path` is to hold: elsewhere where others edited what head has changed, too, so that
+    /// their content goes beside it.
+    pub(in super::super) fn original<'a>(&'a self, path: &'a RelPath) -> &'a RelPath {
+        let copy = self.wanted.merged.copies.iter().find(|copy| copy.whose == Whose::Theirs && copy.copy == *path);
+        copy.map_or(path, |copy| &copy.path)
+    }
+
     /// Live objects that should hold what these paths are to have, the likeliest first.
     pub(in super::super) async fn holders(
         &self,
