@@ -226,3 +226,19 @@ fn what_a_restore_could_not_write_is_deleted_by_no_container_that_lost_its_notes
         assert!(next.has("late.txt") && next.has("b/c.txt"));
     }
 }
+
+#[test]
+fn an_odd_key_beside_the_workspace_costs_nobody_his_past() {
+    let story = Story::on(&Server::best());
+    live(&story);
+    story.object("odd/", "a folder with a body");
+    let (directory, running) = container(&story, "odd");
+    directory.file("a.txt", "2").remove("b/c.txt");
+    lose_notes(&directory);
+    running.term();
+    running.ends().exits(0);
+    let next = story.directory("next");
+    next.pull().exits(3);
+    assert_eq!(next.files().keys().collect::<Vec<_>>(), ["a.txt", "late.txt"]);
+    assert_eq!(next.text("a.txt"), "2");
+}

@@ -13,7 +13,7 @@ use super::{
     found::{Ask, Found, look},
     past::Past,
     remote::{HeadAt, read_head_since},
-    restore::{Done, Restorer},
+    restore::{Done, Restorer, unwritten},
     rewind::unfinished,
     room::Room,
     session::{
@@ -394,7 +394,8 @@ impl Puller<'_> {
         self.note(state, &taken_in, edits, &done, flushed)?;
         events.ready();
         let mut pulled = self.report(&done, &taken_in, None);
-        pulled.part |= !plan.kept.is_empty();
+        let left_out = self.found.live().is_some_and(|live| !live.refused_keys.is_empty());
+        pulled.part = left_out || !plan.kept.is_empty() || !unwritten(&done).is_empty();
         Ok(Some(pulled))
     }
 
@@ -541,7 +542,7 @@ impl Puller<'_> {
             base: snapshot_of(head),
             birth: heads.map(|at| at.head.birth.to_string()),
             tombstone: stones.map(|at| Hash::of(at.etag.as_str().as_bytes()).to_string()),
-            part: exit != Exit::Success || !done.vanished.is_empty(),
+            part: false,
             directory: self.dir.identity(),
             proof,
             exit,
