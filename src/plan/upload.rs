@@ -118,7 +118,8 @@ pub fn tombstones(undeleted: &BTreeMap<RelPath, ETag>, markers: &BTreeMap<RelPat
     let kind = |path: &RelPath| result.get(path).map(|row| row.kind);
     let files = undeleted.iter().filter(|(path, _)| kind(path) != Some(Kind::File));
     let dirs = markers.iter().filter(|(path, _)| kind(path).is_none());
-    files.chain(dirs).map(|(path, etag)| (path.clone(), Some(etag.clone()))).collect()
+    // Of both there is room for one: a folder that comes back is empty.
+    dirs.chain(files).map(|(path, etag)| (path.clone(), Some(etag.clone()))).collect()
 }
 
 /// Whether an object at `path` is to be deleted before the puts; `None`: it is not to be deleted.
@@ -341,5 +342,12 @@ mod tests {
             let merged = merge3(Base::None, &scanned(&rows), &rows);
             prop_assert!(upload_plan(&rows, &merged, Order::ByPath).is_empty());
         }
+    }
+
+    #[test]
+    fn of_a_file_and_a_mark_of_one_path_the_tombstone_is_the_files() {
+        let (undeleted, markers) = ([(path("notes"), etag("1"))].into(), [(path("notes"), etag("2"))].into());
+        let found = tombstones(&undeleted, &markers, &Rows::new());
+        assert_eq!(found, [(path("notes"), Some(etag("1")))].into());
     }
 }
