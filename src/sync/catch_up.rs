@@ -23,7 +23,7 @@ use self::{
 };
 use super::{
     Control, SyncError,
-    hidden::hidden_rows,
+    hidden::{self, hidden_rows},
     mirrors,
     packed::Packs,
     remote::{HeadAt, blocking, written},
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     plan::{self, Order, Step},
     report::{Events, Phase, Progress},
-    rows::{ETag, RelPath, Rows},
+    rows::{ETag, RelPath, Removed, Rows},
     snapshot::{FormatError, HeadState, Mirror, MirrorHeader, SnapshotId, Tree, outgrown},
     state::State,
     store::{Put, PutIf, Store, StoreErrorKind},
@@ -309,13 +309,12 @@ impl CatchingUp<'_> {
         let ids: Vec<&SnapshotId> = ids.rev().collect();
         let trees = ids.into_iter().enumerate().map(|(n, id)| async move {
             if let Some((_, rows)) = self.at_hand.iter().find(|(at_hand, _)| at_hand == id) {
-                return Ok((n, Recent::At(rows)));
+                return Ok((n, Recent::At(rows), Removed::new()));
             }
             let rows = match read_snapshot(self.store, None, id).await {
                 Ok(Some(tree)) => {
-                    let Tree { mut rows, removed, .. } = Arc::unwrap_or_clone(tree.whole);
-                    rows.extend(hidden_rows(self.store, &removed).await?);
-                    rows
+                    let Tree { rows, removed, .. } = Arc::unwrap_or_clone(tree.whole);
+                    return Ok((n, Recent::Read(rows), removed));
                 }
                 Ok(None) => Rows::new(),
                 Err(SyncError::Damaged { what, why, .. }) => {
@@ -324,11 +323,15 @@ impl CatchingUp<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            Ok::<_, SyncError>((n, Recent::Read(rows)))
+            Ok::<_, SyncError>((n, Recent::Read(rows), Removed::new()))
         });
         let mut trees = stream::iter(trees).buffered(TREES_AT_ONCE);
         let mut recent = Recents::default();
-        while let Some((n, table)) = trees.try_next().await? {
+        let mut known = hidden::Known::new();
+        while let Some((n, mut table, removed)) = trees.try_next().await? {
+            if let Recent::Read(rows) = &mut table {
+                rows.extend(hidden_rows(self.store, &removed, &mut known).await?);
+            }
             recent.tables.push(match table {
                 // Hundreds of large tables have no place in memory.
                 Recent::Read(rows) if n >= WHOLE_TABLES => {

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use super::{
     SyncError,
     commit::{Attempt, Committer},
-    hidden::hidden_rows,
+    hidden::{Known, hidden_rows},
     live_commit::Theirs,
     packs::{Packer, Wanted},
     publish::{next_head, publish_for},
@@ -22,6 +22,7 @@ use super::{
     session::with_noted_abilities,
 };
 use crate::{
+    config::LiveTree,
     plan::{Content, Held, Mirror},
     rows::{Kind, RelPath, Row, Rows},
     snapshot::SnapshotId,
@@ -107,7 +108,7 @@ pub(super) async fn explain(
 ///
 /// # Errors
 /// Of an object that these credentials could not delete it could not be found out what it holds. A mirror without it
-/// would make it an edit of somebody's.
+/// would make it an edit of somebody's; where nobody looks at the live tree that does not matter now.
 pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Result<Mirror, SyncError> {
     let held = |row: &Row| {
         let content = Content::of(row)?;
@@ -116,7 +117,14 @@ pub(super) async fn mirror(committer: &Committer<'_>, theirs: &Theirs) -> Result
     let rows = theirs.rows.iter().filter_map(|(path, row)| Some((path.clone(), held(row)?)));
     let mut mirror = Mirror { rows: rows.collect(), markers: committer.markers() };
     // An object that these credentials could not delete is explained, so that it does not come back.
-    for (path, row) in hidden_rows(&committer.store, &theirs.removed).await? {
+    let hidden = match hidden_rows(&committer.store, &theirs.removed, &mut Known::new()).await {
+        Err(error) if committer.config.live_tree == LiveTree::Off => {
+            tracing::debug!("{error}");
+            Rows::new()
+        }
+        hidden => hidden?,
+    };
+    for (path, row) in hidden {
         if let Some(held) = held(&row) {
             mirror.rows.entry(path).or_insert(held);
         }

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     SyncError,
     found::{Ask, Listing},
-    hidden::hidden_rows,
+    hidden::{self, hidden_rows},
     import::{TRIES, hash_object, object},
     remote::{HeadAt, read_head_since},
     snapshots::{MirrorAt, Snapshot, newest_mirror, read_snapshot},
@@ -414,12 +414,13 @@ impl Live {
         // The same content again says nothing, but for what is missing: all of them must have that one. A row of a plain
         // snapshot says which version has it, too.
         let mut told: BTreeSet<(RelPath, Content, Option<ETag>)> = BTreeSet::new();
+        let mut known = hidden::Known::new();
         while let Some((id, read)) = trees.next().await {
             let why = match read {
                 Ok(Some(snapshot)) => {
                     let mut tombstones = snapshot.whole.removed.clone();
                     tombstones.retain(|path, _| asked.contains(path));
-                    let hidden = hidden_rows(store, &tombstones).await?;
+                    let hidden = hidden_rows(store, &tombstones, &mut known).await?;
                     let rows =
                         snapshot.whole.rows.iter().filter(|(path, _)| !hidden.contains_key(*path)).chain(&hidden);
                     let rows = rows.filter(|(path, _)| asked.contains(*path) || may_be_copy(path));

@@ -110,7 +110,11 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "2.6",
         "the tombstones of a plain snapshot explain objects to a catch-up",
-        &[(CATCH_UP, "rows.extend(«hidden_rows(self.store, &removed).await?»);", "{ let _ = removed; Rows::new() }")],
+        &[(
+            CATCH_UP,
+            "rows.extend(«hidden_rows(self.store, &removed, &mut known).await?»);",
+            "{ let _ = (removed, &mut known); Rows::new() }",
+        )],
         ("tombstones", "what_a_plain_container_could_not_delete_stays_removed_until_the_first_mirror_says_so"),
     ),
     rule(

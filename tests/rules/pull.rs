@@ -82,7 +82,11 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "3.2",
         "the tombstones of a plain snapshot explain objects to a pull",
-        &[(LIVE_PULL, "let hidden = «hidden_rows(store, &tombstones).await?»;", "{ let _ = tombstones; Rows::new() }")],
+        &[(
+            LIVE_PULL,
+            "let hidden = «hidden_rows(store, &tombstones, &mut known).await?»;",
+            "{ let _ = (tombstones, &mut known); Rows::new() }",
+        )],
         ("tombstones", "what_a_plain_container_could_not_delete_stays_removed_until_the_first_mirror_says_so"),
     ),
     rule(
