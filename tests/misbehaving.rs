@@ -152,7 +152,10 @@ fn a_write_that_arrives_late_harms_nothing() {
         here.file("a.txt", "2");
         here.checkpoint().exits(0);
         // What nobody waits for any more reaches the server now.
+        front.all_met();
+        let before = front.done().len();
         late.add_permits(1);
+        support::story::until(|| front.done().len() > before);
         front.settles();
         here.file("b.txt", "after");
         here.checkpoint().exits(0);
@@ -258,6 +261,7 @@ fn a_conflict_is_waited_for_where_no_condition_was_asked_for() {
     }
     here.file("a.txt", "second").file("large", [&large[..], b"more"].concat());
     let ended = here.start(&["commit", "--json"]).ends().exits(0).never_says("warning");
+    front.all_met();
     assert_eq!(ended.json()["live_tree"], "current", "{}", ended.stderr);
     assert_eq!(story.object_text("a.txt"), "second");
     assert_eq!(story.live()["large"].len(), large.len() + 4);
@@ -300,8 +304,10 @@ fn a_late_write_over_what_was_put_back_counts_as_an_outsiders_edit_and_takes_not
     let late = front.late(any().op("PutObject").class(Class::Live).once());
     here.file("a.txt", "second").checkpoint().exits(0);
     here.file("a.txt", "first").checkpoint().exits(0);
+    front.all_met();
     late.add_permits(1);
     support::story::until(|| story.object_text("a.txt") == "second");
+    front.settles();
     let fresh = story.directory("fresh");
     fresh.pull().exits(0);
     assert_eq!((fresh.text("a.txt").as_str(), fresh.paths().len()), ("second", 2), "{:?}", fresh.paths());
@@ -320,6 +326,7 @@ fn a_delete_that_is_refused_for_an_instant_is_sent_again() {
         let refusal = Fault::Refuse { status, code };
         front.on(any().op("DeleteObject").class(Class::Live).once(), refusal.clone());
         here.remove("a.txt").checkpoint().exits(0);
+        front.all_met();
         assert_eq!(story.objects(), ["b.txt"], "{code}");
 
         // A plain workspace has no catch-up that would go on.
@@ -331,6 +338,7 @@ fn a_delete_that_is_refused_for_an_instant_is_sent_again() {
         here.pull().exits(0);
         front.on(any().op("DeleteObject").class(Class::Live).once(), refusal);
         here.remove("a.txt").commit().exits(0).never_says("it stays");
+        front.all_met();
         assert_eq!(story.objects(), ["b.txt"], "{code}");
     }
 }

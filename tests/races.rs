@@ -109,6 +109,8 @@ fn a_commit_that_died_before_or_after_its_head_is_finished_by_the_next_one() {
             }
             running.kill();
             assert_eq!(running.ends().code(), 137);
+            front.all_met();
+            front.settles();
             front.heal();
             here.file("a.txt", "3").commit().exits(0);
             let next = story.directory("next");
@@ -177,6 +179,7 @@ fn a_large_file_whose_last_reply_was_lost_is_stored_once() {
         let large: Vec<u8> = (0..9_u32 << 18).flat_map(u32::to_le_bytes).collect();
         front.on(any().op("CompleteMultipartUpload").once(), Fault::DropReply);
         here.file("large.bin", &large).commit().exits(0);
+        front.all_met();
         let next = story.directory("next");
         next.pull().exits(0);
         assert_eq!(next.paths(), ["large.bin"], "on {}", server.name());

@@ -9,9 +9,10 @@ mod proxy;
 mod rules;
 
 use std::{
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -41,10 +42,14 @@ pub(crate) struct Shared {
     done: Mutex<Vec<Done>>,
     /// The client's process: who gets signals.
     client: AtomicI32,
-    /// Requests that the server is carrying out.
+    /// Requests that the server is carrying out, or may soon.
     busy: AtomicUsize,
     /// The client is dead: what it had on its way does not reach the server any more.
-    dead: std::sync::atomic::AtomicBool,
+    dead: AtomicBool,
+    /// Who has connected, in that order.
+    accepted: Mutex<Vec<SocketAddr>>,
+    /// So many of these connections are a dead client's: what lies in them unread does not reach the server, either.
+    dead_up_to: AtomicUsize,
 }
 
 /// What a front has seen, as long as somebody wants to know.
@@ -97,7 +102,23 @@ impl Front {
     pub fn heal(&self) {
         self.rules().clear();
         self.shared.client.store(0, Ordering::SeqCst);
-        self.shared.dead.store(false, Ordering::SeqCst);
+        if self.shared.dead.load(Ordering::SeqCst) {
+            // All that the dead one had begun stands in the queue before this.
+            let before = self.shared.accepted().len();
+            let mark = TcpStream::connect(self.endpoint.strip_prefix("http://").unwrap()).unwrap();
+            let own = mark.local_addr().unwrap();
+            super::story::until(|| self.shared.accepted()[before..].contains(&own));
+            self.shared.client_dies();
+            self.shared.dead.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Fails where a fault of a rule, since the last `heal`, has happened to no request.
+    #[track_caller]
+    pub fn all_met(&self) {
+        let unmet: Vec<_> =
+            self.rules().iter().filter(|rule| !rule.is_met()).map(|rule| rule.which().clone()).collect();
+        assert!(unmet.is_empty(), "no request met the fault for {unmet:?}: {:?}", self.seen());
     }
 
     /// Waits until the server has carried out all that reached it.
@@ -133,6 +154,25 @@ impl Front {
 
     fn rules(&self) -> std::sync::MutexGuard<'_, Vec<Rule>> {
         self.shared.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// The number of a new connection; the first is 1.
+    fn accepts(&self, peer: SocketAddr) -> usize {
+        let mut accepted = self.accepted();
+        accepted.push(peer);
+        accepted.len()
+    }
+
+    /// Nothing of all who have connected reaches the server any more.
+    fn client_dies(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        self.dead_up_to.store(self.accepted().len(), Ordering::SeqCst);
+    }
+
+    fn accepted(&self) -> std::sync::MutexGuard<'_, Vec<SocketAddr>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -29,10 +29,11 @@ type Broken = io::Error;
 
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
-    while let Ok((socket, _)) = listener.accept().await {
+    while let Ok((socket, peer)) = listener.accept().await {
+        let number = shared.accepts(peer);
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let answer = service_fn(move |request| answer(Arc::clone(&shared), request));
+            let answer = service_fn(move |request| answer(Arc::clone(&shared), number, request));
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), answer);
             drop(connection.await);
         });
@@ -40,13 +41,24 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Result<Response<Answer>, Broken> {
+async fn answer(
+    shared: Arc<Shared>,
+    connection: usize,
+    request: hyper::Request<Incoming>,
+) -> Result<Response<Answer>, Broken> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let seen = Request::read(&parts, body.len());
-    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
+    // Whoever sees that it was seen can wait for what comes of it; and what was asked whether its client is dead is not
+    // let through when the next one lives.
+    let mut busy = Busy::new(&shared);
+    if connection <= shared.dead_up_to.load(Ordering::SeqCst) {
+        return Err(io::Error::other("the client is dead"));
+    }
     let fault = {
+        // Under one lock: in the order in which they are seen the rules count them.
         let mut rules = shared.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen.clone());
         rules.iter_mut().find_map(|rule| rule.apply(&seen)).unwrap_or(Fault::Nothing)
     };
     match &fault {
@@ -55,14 +67,14 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
         Fault::DropBefore => return Err(io::Error::other("dropped before")),
         Fault::Delay(time) => tokio::time::sleep(*time).await,
         Fault::Hold { reached, go } => {
+            // It has not reached the server, and may never.
+            drop(busy);
             reached.add_permits(1);
             go.acquire().await.map_err(io::Error::other)?.forget();
+            busy = Busy::new(&shared);
         }
         Fault::Signal { number, applied } => {
             // Who waits for the client's end waits for what the server carries out then, too.
-            if *applied {
-                shared.busy.fetch_add(1, Ordering::SeqCst);
-            }
             signal(&shared, *number).await;
             if !*applied {
                 return Err(io::Error::other("the client is gone"));
@@ -73,8 +85,8 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
             tokio::spawn(async move {
                 if let Ok(permit) = go.acquire().await {
                     permit.forget();
-                    shared.busy.fetch_add(1, Ordering::SeqCst);
-                    drop(carry_out(shared, seen, parts, body).await);
+                    let busy = Busy::new(&shared);
+                    drop(carry_out(shared, busy, seen, parts, body).await);
                 }
             });
             return Err(io::Error::other("later"));
@@ -91,11 +103,7 @@ async fn answer(shared: Arc<Shared>, request: hyper::Request<Incoming>) -> Resul
         _ => None,
     };
     // On a task of its own: a client that is gone takes back nothing.
-    shared.busy.fetch_add(1, Ordering::SeqCst);
-    if let Fault::Signal { .. } = &fault {
-        shared.busy.fetch_sub(1, Ordering::SeqCst);
-    }
-    let carried = tokio::spawn(carry_out(Arc::clone(&shared), seen.clone(), parts, body));
+    let carried = tokio::spawn(carry_out(Arc::clone(&shared), busy, seen.clone(), parts, body));
     let (mut answer, body) = carried.await.map_err(io::Error::other)??;
     let fault = match fault {
         Fault::CutTo(hundredths) => Fault::Cut(body.len() * hundredths / 100),
@@ -137,13 +145,32 @@ async fn signal(shared: &Shared, number: i32) {
         }
     };
     let signal = nix::sys::signal::Signal::try_from(number).unwrap();
-    shared.dead.store(signal == nix::sys::signal::Signal::SIGKILL, Ordering::SeqCst);
+    if signal == nix::sys::signal::Signal::SIGKILL {
+        shared.client_dies();
+    }
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(client), signal).unwrap();
 }
 
-/// The server's answer, which is noted; the caller has counted it among the busy ones.
+/// A request that reaches the server, unless it is dropped before.
+struct Busy(Arc<Shared>);
+
+impl Busy {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.busy.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The server's answer, which is noted before the request counts as carried out.
 async fn carry_out(
     shared: Arc<Shared>,
+    busy: Busy,
     seen: Request,
     parts: request::Parts,
     body: Bytes,
@@ -155,7 +182,7 @@ async fn carry_out(
         let done = Done { request: seen, status: parts.status.as_u16(), hash, head, etag };
         shared.done.lock().unwrap_or_else(PoisonError::into_inner).push(done);
     }
-    shared.busy.fetch_sub(1, Ordering::SeqCst);
+    drop(busy);
     answer
 }
 

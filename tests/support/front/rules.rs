@@ -61,7 +61,7 @@ impl Done {
 }
 
 /// Which requests are meant.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Debug)]
 pub struct Which {
     op: Option<&'static str>,
     class: Option<Class>,
@@ -115,11 +115,21 @@ pub(super) struct Rule {
     which: Which,
     fault: Fault,
     met: usize,
+    has_happened: bool,
 }
 
 impl Rule {
     pub(super) fn new(which: Which, fault: Fault) -> Self {
-        Self { which, fault, met: 0 }
+        Self { which, fault, met: 0, has_happened: false }
+    }
+
+    pub(super) fn which(&self) -> &Which {
+        &self.which
+    }
+
+    /// Whether its fault has happened to a request.
+    pub(super) fn is_met(&self) -> bool {
+        self.has_happened
     }
 
     /// The fault for this request, if it is one that is meant and its turn.
@@ -129,7 +139,9 @@ impl Rule {
         }
         self.met += 1;
         let turn = self.met.checked_sub(self.which.skip + 1)?;
-        self.which.most.is_none_or(|most| turn < most).then(|| self.fault.clone())
+        let is_meant = self.which.most.is_none_or(|most| turn < most);
+        self.has_happened |= is_meant;
+        is_meant.then(|| self.fault.clone())
     }
 }
 
