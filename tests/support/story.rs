@@ -47,6 +47,8 @@ const READ: usize = 100;
 const LONGEST: Duration = Duration::from_secs(120);
 /// None lives longer, whatever it says.
 const EVER: Duration = Duration::from_secs(600);
+/// So long its output is waited for when it has ended.
+const LAST_WORDS: Duration = Duration::from_secs(20);
 
 /// A workspace in a bucket of its own, and a place for directories. In many stories (`HELD`) the bucket is held against the
 /// invariants after each command, and at the end also what went through the front, unless somebody spoiled it.
@@ -571,9 +573,10 @@ impl Running {
             std::thread::sleep(Duration::from_millis(2));
         };
         let time = began.elapsed();
-        // What outlives it may hold its output open: what was written until now is enough.
-        self.stdout.closes_within(Duration::from_secs(1));
-        self.stderr.closes_within(Duration::from_secs(1));
+        // Its last words may still be on their way, on a busy machine. What outlives it may hold its output open: what was
+        // written until now is enough.
+        self.stdout.closes_within(LAST_WORDS);
+        self.stderr.closes_within(LAST_WORDS);
         if let Some(held) = &self.held {
             held.holds();
         }
