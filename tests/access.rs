@@ -69,10 +69,9 @@ fn bad_credentials_are_said_without_the_secret() {
 
 #[test]
 fn an_unreachable_endpoint_is_named_with_its_reason() {
-    // A port that was free a moment ago.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let endpoint = format!("http://127.0.0.1:{port}");
-    let store = wait(Store::connect(&access(&endpoint), "bucket", PREFIX)).unwrap();
+    // Nobody is given this port by chance.
+    let endpoint = "http://127.0.0.1:1";
+    let store = wait(Store::connect(&access(endpoint), "bucket", PREFIX)).unwrap();
     let error = wait(store.get("k", GetIf::Always)).unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unreachable);
     assert_eq!(
@@ -143,24 +142,32 @@ fn metadata_service() -> (String, std::sync::mpsc::Receiver<String>) {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (asked, heard) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut request = BufReader::new(stream.try_clone().unwrap());
-            let mut line = String::new();
-            while request.read_line(&mut line).is_ok_and(|length| length > 0) {
-                let Some((begin, rest)) = line.trim_end().split_once(" HTTP/") else { panic!("no request: {line}") };
-                assert_eq!(rest, "1.1");
-                let mut header = String::new();
-                while request.read_line(&mut header).is_ok_and(|length| length > 2) {
-                    header.clear();
-                }
-                let answer = "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\ncontent-length: 9\r\n\r\neu-west-3";
-                stream.write_all(answer.as_bytes()).unwrap();
-                let _ = asked.send(begin.to_owned());
-                line.clear();
-            }
+        for stream in listener.incoming().map_while(Result::ok) {
+            // A connection that stays open holds up no other.
+            let asked = asked.clone();
+            std::thread::spawn(move || answers_all(stream, &asked));
         }
     });
     (address, heard)
+}
+
+/// Answers each request of a connection; who has an answer was noted before.
+fn answers_all(mut stream: std::net::TcpStream, asked: &std::sync::mpsc::Sender<String>) {
+    let mut request = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    while request.read_line(&mut line).is_ok_and(|length| length > 0) {
+        let Some((begin, rest)) = line.trim_end().split_once(" HTTP/") else { panic!("no request: {line}") };
+        assert_eq!(rest, "1.1");
+        let mut header = String::new();
+        while request.read_line(&mut header).is_ok_and(|length| length > 2) {
+            header.clear();
+        }
+        let _ = asked.send(begin.to_owned());
+        let answer =
+            "HTTP/1.1 200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\ncontent-length: 9\r\n\r\neu-west-3";
+        stream.write_all(answer.as_bytes()).unwrap();
+        line.clear();
+    }
 }
 
 #[test]

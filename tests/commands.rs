@@ -258,6 +258,7 @@ fn the_summary_of_a_run_has_every_key_whatever_happened() {
     let here = story
         .directory("here")
         .with("STOPOVER_SUMMARY", file.to_str().expect("UTF-8"))
+        .with("STOPOVER_CHECKPOINT", "off")
         .with("STOPOVER_LOG_FORMAT", "json")
         .with("STOPOVER_INSTALL", "sh -c 'true and so on'");
     let summary = || -> Value { serde_json::from_slice(&fs::read(&file).expect("a summary")).expect("JSON") };

@@ -203,7 +203,7 @@ fn what_an_app_writes_when_it_is_told_to_stop_is_stored() {
              while :; do sleep 0.05; done",
             here.path.display()
         );
-        let running = here.start_run(&["sh", "-c", &script]);
+        let running = here.with("STOPOVER_STOP_TIMEOUT", "60s").start_run(&["sh", "-c", &script]);
         running.prints("up");
         running.term();
         running.ends().exits(3);

@@ -207,6 +207,7 @@ fn a_commit_with_nothing_to_store_finishes_the_catch_up_of_one_that_was_killed()
     killed.kill();
     killed.ends();
     held.abandon();
+    front.settles();
     assert_eq!((head(&story)["seq"].as_u64(), story.object_text("a")), (Some(2), "1".to_owned()));
     here.checkpoint().exits(0);
     assert_eq!((head(&story)["seq"].as_u64(), story.object_text("a")), (Some(2), "2".to_owned()));

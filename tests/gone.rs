@@ -13,7 +13,8 @@ use support::{
 const WAIT: &str = "trap 'echo late > late.txt; exit 0' TERM; echo runs; while :; do sleep 0.02; done";
 
 fn live(story: &Story, name: &str) -> Directory {
-    let directory = story.directory(name).with("STOPOVER_CHECKPOINT", "off");
+    // How long a stop takes is not the point here.
+    let directory = story.directory(name).with("STOPOVER_CHECKPOINT", "off").with("STOPOVER_STOP_TIMEOUT", "60s");
     directory.pull().exits(0);
     directory.file("a.txt", "1").file("b/c.txt", "1").checkpoint().exits(0);
     directory

@@ -10,6 +10,7 @@ use std::{
     os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::mpsc::Receiver,
     time::Duration,
 };
 
@@ -394,27 +395,31 @@ fn the_users_own_command_runs_in_the_directory_with_no_input() {
     assert_eq!(Path::new(fs::read_to_string(workspace.path("where")).unwrap().trim()), workspace.directory());
 }
 
-/// The far end of a fifo in the workspace: every process of the install that opened it must be gone before it ends.
-fn last_words(workspace: &Workspace) -> std::thread::JoinHandle<String> {
+/// The far end of a fifo in the workspace: every process of the install that opened it must be gone before a text comes.
+fn last_words(workspace: &Workspace) -> Receiver<String> {
     let fifo = workspace.path("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (sender, words) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut text = String::new();
         fs::File::open(fifo).unwrap().read_to_string(&mut text).unwrap();
-        text
-    })
+        drop(sender.send(text));
+    });
+    words
 }
 
 #[test]
 fn an_install_that_takes_too_long_is_ended_whole() {
-    let mut workspace = Workspace::new().file("index.js", "").command("exec 3> fifo; sleep 600 & wait");
+    let mut workspace = Workspace::new().file("index.js", "").command("exec 3> fifo; touch begun; sleep 600 & wait");
     let words = last_words(&workspace);
-    workspace.timeout = Duration::from_millis(500);
+    workspace.timeout = Duration::from_secs(5);
     let outcome = workspace.install();
+    // Nobody would end the pipe that nobody opened.
+    assert!(workspace.path("begun").exists(), "it did not begin in time");
     assert!(matches!(outcome.error, Some(InstallError::TimedOut { .. })), "{:?}", outcome.error);
     assert_eq!((outcome.exit_code(), outcome.ran[0].exit_code), (81, 143));
     assert!(outcome.error.unwrap().to_string().contains("STOPOVER_INSTALL_TIMEOUT"));
-    assert_eq!(words.join().unwrap(), "");
+    assert_eq!(words.recv_timeout(Duration::from_secs(60)).expect("some process of it lives on"), "");
 }
 
 #[test]

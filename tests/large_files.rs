@@ -299,6 +299,7 @@ fn what_another_container_put_is_known_by_its_mirror_and_what_nobody_noted_by_re
     running.kill();
     running.ends();
     held.abandon();
+    large.front.settles();
     large.front.heal();
     other.pull().exits(0);
     change(&mut large.bytes, 30 * MIB);

@@ -14,7 +14,7 @@ const WAIT: &str = "trap 'echo late > late.txt; exit 0' TERM; echo runs; while :
 
 /// A container that does nothing until it is stopped.
 fn container(story: &Story, name: &str) -> (Directory, Running) {
-    let directory = story.directory(name).with("STOPOVER_CHECKPOINT", "off");
+    let directory = story.directory(name).with("STOPOVER_CHECKPOINT", "off").with("STOPOVER_STOP_TIMEOUT", "60s");
     let running = directory.start_run(&["sh", "-c", WAIT]);
     running.prints("runs");
     (directory, running)

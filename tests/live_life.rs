@@ -7,6 +7,7 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use support::{
     checker::{Checker, on_disk},
     front::{Class, Fault, Front, any},
     servers::Server,
-    story::{Directory, Story, binary, until},
+    story::{Directory, Story, binary},
 };
 
 const WAIT: &str = "while :; do sleep 0.02; done";
@@ -112,6 +113,7 @@ fn who_only_reads_restores_says_so_and_never_writes() {
     running.kill();
     running.ends();
     held.abandon();
+    front.settles();
     front.heal();
     story.object("outside.txt", "outside");
     let (before, begun) = (everything(&story), front.seen().len());
@@ -212,6 +214,7 @@ fn what_a_killed_first_checkpoint_left_in_its_staging_is_cleared_away_and_never_
         running.kill();
         running.ends();
         held.abandon();
+        front.settles();
         front.heal();
         assert!(left.exists(), "{what}: nobody could clear it away");
         here.stopover(&[next]).exits(0);
@@ -247,14 +250,29 @@ fn settled(pid: u32, enough: u64) -> u64 {
     least
 }
 
+/// What a process has when that has not changed for two seconds.
+fn at_rest(pid: u32) -> u64 {
+    let begun = Instant::now();
+    let (mut last, mut since) = (resident(pid), begun);
+    while since.elapsed() < Duration::from_secs(2) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is never at rest");
+        std::thread::sleep(Duration::from_millis(20));
+        let now = resident(pid);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
+
 #[test]
 fn pid_1_over_a_live_workspace_is_as_small_as_a_plain_init() {
     let mut plain = Command::new(binary());
-    plain.args(["run", "--", "sleep", "600"]).env("STOPOVER_WORKSPACE", "none").stdin(Stdio::null());
-    let mut plain = plain.spawn().unwrap();
-    let begun = Instant::now();
-    until(|| begun.elapsed() > Duration::from_secs(2));
-    let bare = resident(plain.id());
+    plain.args(["run", "--", "sh", "-c", "echo runs; exec sleep 600"]).env("STOPOVER_WORKSPACE", "none");
+    let mut plain = plain.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut word = [0; 4];
+    plain.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+    let bare = at_rest(plain.id());
     plain.kill().unwrap();
     plain.wait().unwrap();
 

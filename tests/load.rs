@@ -55,7 +55,7 @@ fn thousands_of_changes_are_durable_when_the_stop_is_over_and_the_next_container
     let front = Front::before(&server.endpoint);
     let story = Story::behind(&front, &server);
     live(&story, 100);
-    let directory = container(&story, "container").with("STOPOVER_STOP_TIMEOUT", "10s");
+    let directory = container(&story, "container").with("STOPOVER_STOP_TIMEOUT", "30s");
     front.on(any(), Fault::Delay(Duration::from_millis(60)));
     let run = directory.start_run(&["sh", "-c", WAIT]);
     run.prints("runs");
@@ -66,7 +66,7 @@ fn thousands_of_changes_are_durable_when_the_stop_is_over_and_the_next_container
     run.term();
     run.ends().exits(0).says("everything is stored");
     let took = told.elapsed();
-    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
     let receipt = summary(&story)["commit"].clone();
     assert_eq!((&receipt["durable"], &receipt["partial"]), (&true.into(), &false.into()), "{receipt}");
     let (requests, bytes) = until_durable(&front, begun);
@@ -88,7 +88,7 @@ fn a_stop_during_a_catch_up_that_hangs_does_not_wait_for_it() {
     let front = Front::before(&server.endpoint);
     let story = Story::behind(&front, &server);
     live(&story, 20);
-    let directory = container(&story, "container").with("STOPOVER_STOP_TIMEOUT", "4s");
+    let directory = container(&story, "container").with("STOPOVER_STOP_TIMEOUT", "20s");
     let run = directory.start_run(&["sh", "-c", WAIT]);
     run.prints("runs");
     change(&directory, 300, 1);
@@ -106,8 +106,8 @@ fn a_stop_during_a_catch_up_that_hangs_does_not_wait_for_it() {
     support::story::until(moved);
     let durable = told.elapsed();
     run.ends().exits(0).says("everything is stored");
-    assert!(durable < Duration::from_secs(10), "{durable:?}");
-    assert!(told.elapsed() < Duration::from_secs(12), "{:?}", told.elapsed());
+    assert!(durable < Duration::from_secs(25), "{durable:?}");
+    assert!(told.elapsed() < Duration::from_secs(30), "{:?}", told.elapsed());
     // Who had asked for it is served by the commit of the stop.
     checkpoint.ends().exits(0).printed("snapshot 3");
     let receipt = summary(&story)["commit"].clone();

@@ -214,9 +214,7 @@ fn what_a_killed_restore_left_and_others_deleted_since_is_not_brought_back() {
         let held = front.hold(any().op("GetObject").key("stays.txt"));
         let running = here.start(&["pull"]);
         held.reached();
-        while !here.has("package.json") {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        support::story::until(|| here.has("package.json"));
         running.kill();
         assert_eq!(running.ends().code(), 137);
         front.heal();

@@ -42,6 +42,16 @@ fn put(store: &Store, key: &str, text: &str, condition: PutIf<'_>) -> Put {
     wait(store.put(key, Bytes::copy_from_slice(text.as_bytes()), condition, None)).unwrap()
 }
 
+/// Empty objects of these keys; each wait is for a few of them, for they are many.
+fn put_empty(store: &Store, keys: &[String]) {
+    for some in keys.chunks(32) {
+        let puts = some.iter().map(|key| store.put(key, Bytes::new(), PutIf::Any, None));
+        for put in wait(futures_util::future::join_all(puts)) {
+            done(put.unwrap());
+        }
+    }
+}
+
 fn done(put: Put) -> ETag {
     match put {
         Put::Done(etag) => etag,
@@ -214,18 +224,8 @@ fn a_listing_has_every_key_and_no_other() {
         let (store, outsider) = store_on(&server);
         let mut keys: Vec<String> = (0..1203).map(|number| format!("d/{number:04} ä+%41")).collect();
         keys.extend([" first", "%2e", "-a", ".gitignore", ".stopover0", "z"].map(str::to_owned));
-        wait(async {
-            for some in keys.chunks(32) {
-                let puts = some.iter().map(|key| store.put(key, Bytes::new(), PutIf::Any, None));
-                for put in futures_util::future::join_all(puts).await {
-                    done(put.unwrap());
-                }
-            }
-            for number in 0..3 {
-                let key = format!(".stopover/trees/{number}");
-                done(store.put(&key, Bytes::new(), PutIf::Any, None).await.unwrap());
-            }
-        });
+        put_empty(&store, &keys);
+        put_empty(&store, &[0, 1, 2].map(|number| format!(".stopover/trees/{number}")));
         outsider.put("users/alice/ws-2/other", "");
         outsider.put("users/alice/wsx", "");
         let listed = |lister: stopover::store::Lister| {
@@ -247,16 +247,9 @@ fn a_listing_has_every_key_and_no_other() {
 fn a_listing_passes_over_hundreds_of_own_objects() {
     for server in Server::each_with(&["start-after"]) {
         let (store, _) = store_on(&server);
-        wait(async {
-            let own = (0..1100).map(|number| format!(".stopover/trees/{number:05}"));
-            let keys: Vec<String> = own.chain(["+", "a", ".a", ".stopover-not", ".t"].map(str::to_owned)).collect();
-            for some in keys.chunks(32) {
-                let puts = some.iter().map(|key| store.put(key, Bytes::new(), PutIf::Any, None));
-                for put in futures_util::future::join_all(puts).await {
-                    done(put.unwrap());
-                }
-            }
-        });
+        let own = (0..1100).map(|number| format!(".stopover/trees/{number:05}"));
+        let keys: Vec<String> = own.chain(["+", "a", ".a", ".stopover-not", ".t"].map(str::to_owned)).collect();
+        put_empty(&store, &keys);
         let before = store.counters().requests;
         let mut keys: Vec<_> = wait(store.list_live().all()).unwrap().into_iter().map(|listed| listed.key).collect();
         keys.sort();

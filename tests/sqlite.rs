@@ -111,7 +111,11 @@ fn kill_container(first: u32) {
         at += 1;
     }
     assert!(all.len() >= 3, "supervisor, app and commit: {all:?}");
-    all.into_iter().for_each(|pid| send(pid, Signal::SIGKILL));
+    // The first one last: as long as it is there, the others' numbers are nobody else's.
+    for pid in all.into_iter().rev() {
+        let killed = nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+        assert!([Ok(()), Err(nix::errno::Errno::ESRCH)].contains(&killed), "{pid}: {killed:?}");
+    }
 }
 
 fn send(pid: u32, signal: Signal) {
@@ -225,6 +229,7 @@ fn survives_a_kill(at: Class, all: bool) {
         kill_child_of(app.running.pid(), "commit");
     }
     held.abandon();
+    front.settles();
     front.heal();
     assert_ne!(checkpoint.ends().code(), 0);
     let (said, count) = newest_quiet(&story, "quiet");
@@ -354,6 +359,7 @@ fn a_database_goes_with_its_log_or_not_at_all() {
     let ended = app.running.ends();
     assert_eq!(ended.code(), 82, "{}", ended.stderr);
     held.abandon();
+    front.settles();
     front.heal();
     assert!(ended.stderr.contains("app.db (deadline)") && ended.stderr.contains("app.db-wal"), "{}", ended.stderr);
     let next = story.directory("next");

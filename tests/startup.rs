@@ -149,11 +149,14 @@ fn idle_means_no_wake_up() {
     let mut app = app;
     app.until("runs");
     wait_until("it sleeps", || asleep(app.pid()));
-    // The end of the pipe that tells of the exec may come after the app's first words, and then memory is given back.
-    std::thread::sleep(Duration::from_millis(400));
-    let before = switches(app.pid());
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(switches(app.pid()), before);
+    // The end of the pipe that tells of the exec may come after the app's first words, and then memory is given back. On
+    // a busy machine that takes longer; what wakes up again and again does so in each of these times.
+    let is_still = |_| {
+        let before = switches(app.pid());
+        std::thread::sleep(Duration::from_secs(2));
+        switches(app.pid()) == before
+    };
+    assert!((0..5).any(is_still), "it wakes up again and again: {} switches", switches(app.pid()));
 }
 
 fn the_app_has_the_callers_descriptors_and_directory() {

@@ -91,6 +91,23 @@ impl Person {
         self
     }
 
+    /// The group whom the terminal is.
+    fn foreground(&self) -> i32 {
+        nix::unistd::tcgetpgrp(&self.keyboard).expect("a terminal").as_raw()
+    }
+
+    /// Waits until the terminal is this group's again, and none of it is stopped: a `^Z` before that would be undone by
+    /// the SIGCONT that is still to come.
+    fn goes_on(&self, group: i32) {
+        let is_of_it =
+            |pid| nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(pid))).is_ok_and(|of| of.as_raw() == group);
+        wait_until("it goes on in the foreground", || {
+            let all = stage::processes();
+            let mut states = all.iter().filter(|(pid, ..)| is_of_it(*pid)).map(|(.., state)| *state).peekable();
+            states.peek().is_some() && states.all(|state| state != 'T') && self.foreground() == group
+        });
+    }
+
     fn leaves(&mut self) -> i32 {
         let mut status = None;
         wait_until("it ends", || {
@@ -126,9 +143,11 @@ fn a_shell_has_job_control_under_stopover() {
     words.extend(BASH);
     let mut person = Person::before(&words);
     person.sees("prompt> ").types(&format!("{LONG}\n")).sees("begun");
+    let group = person.foreground();
     person.types("\x1a").sees("Stopped").sees("prompt> ");
     person.types("jobs\n").sees("Stopped").sees("prompt> ");
-    person.types("fg\n").sees("sleep").types("\x03").sees("prompt> ");
+    person.types("fg\n").sees("sleep").goes_on(group);
+    person.types("\x03").sees("prompt> ");
     person.types("echo code $?\n").sees("code 130").sees("prompt> ");
     person.types("exit 5\n");
     assert_eq!(person.leaves(), 5, "{}", person.saw());
@@ -138,12 +157,11 @@ fn a_shell_has_job_control_under_stopover() {
 fn a_shell_can_stop_and_continue_stopover() {
     let mut person = Person::before(&BASH);
     person.sees("prompt> ").types(&format!("{} run -- {LONG}\n", stopover())).sees("begun");
+    let group = person.foreground();
     for _ in 0..3 {
         person.types("\x1a").sees("Stopped").sees("prompt> ");
         person.types("echo still he\"\"re\n").sees("still here").sees("prompt> ");
-        person.types("fg\n").sees("run -- ");
-        // The terminal is the app's again once it has been handed over.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        person.types("fg\n").sees("run -- ").goes_on(group);
     }
     person.types("\x03").sees("prompt> ");
     person.types("echo code $?\n").sees("code 130").sees("prompt> ");

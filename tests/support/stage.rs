@@ -14,7 +14,7 @@ use std::{
     panic,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -169,6 +169,20 @@ impl Running {
             let line = self.line();
             if line.starts_with(begin) {
                 return line;
+            }
+        }
+    }
+
+    /// Whether it says a line that begins so before it ends.
+    pub fn says(&mut self, begin: &str) -> bool {
+        loop {
+            match self.lines.recv_timeout(SOON) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => panic!("it neither says {begin:?} nor ends: {:?}", self.seen),
+            }
+            if self.seen.last().is_some_and(|line| line.starts_with(begin)) {
+                return true;
             }
         }
     }
