@@ -155,7 +155,7 @@ async fn pull_untimed(
         // What was written stays: the next try finds it.
         if let Some(pulled) = puller.run(state.as_ref(), events).await? {
             if let Some(state) = &state {
-                note_told(&store, state, setting);
+                note_told(store, state, setting);
             }
             return Ok(pulled);
         }
