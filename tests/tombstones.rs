@@ -34,6 +34,17 @@ fn commit(directory: &Directory, is_live: bool) {
     ended.exits(0);
 }
 
+/// A commit whose catch-up has done everything, and is killed before its mirror is there.
+fn commit_without_mirror(front: &Front, directory: &Directory) {
+    let held = front.hold(any().op("PutObject").class(Class::Mirror).once());
+    let running = directory.start(&["commit"]);
+    held.reached();
+    running.kill();
+    running.ends();
+    held.abandon();
+    front.settles();
+}
+
 #[test]
 fn a_marked_folder_that_one_container_removed_stays_removed_through_the_commits_of_the_next() {
     for server in Server::all_with(&["folder-markers"]) {
@@ -98,13 +109,7 @@ fn what_was_removed_before_a_mirror_had_it_and_may_not_be_deleted_stays_removed(
             }
             here.checkpoint().exits(0);
             here.file("lock", "newer");
-            let held = front.hold(any().op("PutObject").class(Class::Mirror).once());
-            let running = here.start(&["commit"]);
-            held.reached();
-            running.kill();
-            running.ends();
-            held.abandon();
-            front.settles();
+            commit_without_mirror(&front, &here);
             front.heal();
             deny_deletes(&front);
             here.remove("lock");
@@ -137,13 +142,7 @@ fn what_a_plain_container_could_not_delete_stays_removed_until_the_first_mirror_
         let second = pulled(&story, "second");
         assert_eq!(second.paths(), ["kept"], "on {}", server.name());
         second.file("new", "1");
-        let held = front.hold(any().op("PutObject").class(Class::Mirror).once());
-        let running = second.start(&["commit"]);
-        held.reached();
-        running.kill();
-        running.ends();
-        held.abandon();
-        front.settles();
+        commit_without_mirror(&front, &second);
         assert_eq!(pulled(&story, "between").paths(), ["kept", "new"], "on {}", server.name());
         for n in 0..2 {
             let ended = second.file("new", format!("{n}2")).checkpoint();
