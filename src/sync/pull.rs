@@ -145,8 +145,8 @@ async fn pull_untimed(
         let ask = Ask { cache, ..ask(config, &found_rules, options, state.as_ref(), past.mine.as_ref(), &url) };
         let (scan, found) = futures_util::future::try_join(local_scan, look(&store, &ask)).await?;
         let url = url.clone();
-        // What the first try wrote was not there before it.
         let makes_equal = guarded && config.call.delete;
+        // What the first try wrote was not there before it.
         let guarded = guarded && first;
         let (store, dir) = (&store, &dir);
         let mut puller = Puller { guarded, makes_equal, config, setting, store, dir, past, found, scan, url, begun };
